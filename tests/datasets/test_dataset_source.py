@@ -1,0 +1,86 @@
+"""A spec's rows: from its file or made up, the same bytes when checked as when uploaded."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from runner.datasets import source
+from runner.datasets.generate import generate_rows
+from runner.datasets.source import check_dataset, open_dataset
+from runner.datasets.validate import validate_dataset
+from runner.errors import DatasetError
+from runner.spec.models import Dataset, DatasetFormat, Generate
+
+DATA = Path(__file__).parents[2] / "specs" / "data"
+SAMPLES = [
+    ("chat", DatasetFormat.MESSAGES, 80),
+    ("preference", DatasetFormat.PREFERENCE, 50),
+    ("reward", DatasetFormat.REWARD, 80),
+    ("text", DatasetFormat.TEXT, 100),
+]
+
+
+@pytest.mark.parametrize(("name", "row_format", "rows"), SAMPLES)
+def test_sample_files_are_what_the_generator_yields(name: str, row_format: DatasetFormat, rows: int) -> None:
+    path = DATA / f"{name}.jsonl"
+    assert path.read_bytes() == generate_rows(row_format, rows=rows, seed=7)
+    summary = validate_dataset(path, row_format, needs_reward=True)
+    assert (summary.rows, summary.duplicates) == (rows, 0)
+
+
+@pytest.mark.parametrize("row_format", DatasetFormat)
+def test_checked_digest_is_that_of_the_uploaded_rows(row_format: DatasetFormat, tmp_path: Path) -> None:
+    made_up = Dataset(format=row_format, generate=Generate(rows=30, seed=3))
+    rows = open_dataset(made_up, base_dir=tmp_path)
+    (tmp_path / "rows.jsonl").write_bytes(b"\xef\xbb\xbf" + rows)
+    from_file = Dataset(format=row_format, file="rows.jsonl")
+    assert open_dataset(from_file, base_dir=tmp_path) == rows
+    for dataset in (made_up, from_file):
+        summary = check_dataset(dataset, base_dir=tmp_path)
+        assert summary.sha256 == hashlib.sha256(rows).hexdigest()
+        assert summary.size_bytes == len(rows)
+
+
+def test_seed_offset_gives_a_repeated_job_rows_of_its_own(tmp_path: Path) -> None:
+    dataset = Dataset(format=DatasetFormat.TEXT, generate=Generate(rows=5, seed=3))
+    assert open_dataset(dataset, base_dir=tmp_path, seed_offset=2) == generate_rows(DatasetFormat.TEXT, rows=5, seed=5)
+    checked = [check_dataset(dataset, base_dir=tmp_path, seed_offset=offset).sha256 for offset in (0, 2)]
+    assert checked[0] != checked[1]
+
+
+def test_absolute_path_is_taken_as_it_is(tmp_path: Path) -> None:
+    dataset = Dataset(format=DatasetFormat.TEXT, file=str(DATA / "text.jsonl"))
+    assert check_dataset(dataset, base_dir=tmp_path).rows == 100
+
+
+def test_one_made_up_row_is_too_few_and_no_file_is_blamed(tmp_path: Path) -> None:
+    dataset = Dataset(format=DatasetFormat.TEXT, generate=Generate(rows=1))
+    with pytest.raises(DatasetError) as caught:
+        check_dataset(dataset, base_dir=tmp_path)
+    (problem,) = caught.value.diagnostics
+    assert problem.code == "dataset.too-few-rows"
+    assert problem.span is None
+
+
+def test_more_than_the_lab_takes_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "MAX_BYTES", 1_000)
+    (tmp_path / "rows.jsonl").write_bytes(generate_rows(DatasetFormat.TEXT, rows=30, seed=1))
+    datasets = [
+        Dataset(format=DatasetFormat.TEXT, file="rows.jsonl"),
+        Dataset(format=DatasetFormat.TEXT, generate=Generate(rows=30)),
+    ]
+    for dataset in datasets:
+        for use in (check_dataset, open_dataset):
+            with pytest.raises(DatasetError, match="and the lab takes at most") as caught:
+                use(dataset, base_dir=tmp_path)
+            assert caught.value.diagnostics[0].code == "dataset.too-large"
+
+
+@pytest.mark.parametrize("use", [check_dataset, open_dataset])
+def test_missing_file_of_a_spec_is_a_dataset_error(use: object, tmp_path: Path) -> None:
+    dataset = Dataset(format=DatasetFormat.TEXT, file="nowhere/rows.jsonl")
+    with pytest.raises(DatasetError, match="there is no file"):
+        use(dataset, base_dir=tmp_path)  # type: ignore[operator]
