@@ -56,9 +56,10 @@ class Diagnostic:
 def _excerpt(span: Span, label: str) -> list[str]:
     gutter = " " * len(str(span.line))
     lines = [f"{gutter}--> {span}"]
-    if not span.text:
+    if not span.text or span.col > _EXCERPT_CHARS:
+        # The caret would stand far right of what anybody sees; the position says where to look.
         return [*lines, f"{gutter} = why: {label}"] if label else lines
-    shown = span.text[:200].translate(_CONTROL)
+    shown = span.text[:_EXCERPT_CHARS].translate(_CONTROL)
     carets = "^" * max(1, min(span.length, len(shown) - span.col + 1))
     return [
         *lines,
@@ -68,6 +69,8 @@ def _excerpt(span: Span, label: str) -> list[str]:
         f"{gutter} |",
     ]
 
+
+_EXCERPT_CHARS = 200
 
 # Source lines come from strangers: a terminal must not obey them, and each keeps its one column.
 _CONTROL = {code: "�" for code in (*range(0x20), *range(0x7F, 0xA0)) if code != 0x09} | {0x09: " "}
