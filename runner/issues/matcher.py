@@ -1,0 +1,68 @@
+"""Recognises known issues in single lines, cheaply: most lines are dismissed by looking for a few plain texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from runner.conditions.logbook import MAX_LINE_LENGTH
+from runner.conditions.patterns import LinePattern, PatternTooCostlyError, line_pattern
+from runner.issues.catalogue import IssueRule, load_catalogue
+from runner.spec.models import KnownIssue, Method
+
+
+class IssueMatcher:
+    """The rules for one template, in the order in which they are tried.
+
+    What the spec itself declares comes first, in its own order: a template may declare as expected what is an error
+    elsewhere, and an error what the catalogue calls harmless.
+    """
+
+    def __init__(self, extra: Sequence[KnownIssue] = (), method: Method | None = None) -> None:
+        known = [rule for rule in load_catalogue() if not rule.methods or method is None or method in rule.methods]
+        self.rules: tuple[IssueRule, ...] = (*(IssueRule.of_spec(issue) for issue in extra), *known)
+        self._by_id = {rule.id: rule for rule in reversed(self.rules)}
+        self._patterns = [None if rule.pattern is None else line_pattern(rule.pattern) for rule in self.rules]
+        self._always = [at for at, rule in enumerate(self.rules) if rule.pattern is not None and not rule.contains]
+        self._ranks_of: dict[str, list[int]] = {}
+        for at, rule in enumerate(self.rules):
+            for text in rule.contains:
+                self._ranks_of.setdefault(text, []).append(at)
+
+    def match(self, line: str) -> IssueRule | None:
+        """The first rule that the line fits; None for the lines that say nothing known.
+
+        A pattern that cannot be searched in bounded time does not fit.
+        """
+        line = line[:MAX_LINE_LENGTH]
+        likely = [at for text, ranks in self._ranks_of.items() if text in line for at in ranks]
+        for at in sorted({*self._always, *likely}) if likely else self._always:
+            pattern = self._patterns[at]
+            if pattern is None or _fits(pattern, line):
+                return self.rules[at]
+        return None
+
+    def rule(self, issue_id: str) -> IssueRule | None:
+        """The rule with this id; the spec's own wins."""
+        return self._by_id.get(issue_id)
+
+    def root_cause(self, issue_ids: Iterable[str]) -> IssueRule | None:
+        """The issue that explains most why a job failed; None when all are expected.
+
+        A specific one before a generic one; what ends a training before lost metrics or alerts, which do not; an
+        error before infrastructure; then the order of the catalogue.
+        """
+        wanted = set(issue_ids)
+        rules = [rule for rule in self.rules if rule.id in wanted and rule.verdict != "expected"]
+        return min(rules, key=_rank, default=None)
+
+
+def _rank(rule: IssueRule) -> tuple[bool, bool, bool]:
+    is_telemetry = rule.failure_class in ("metrics_post_failed", "alert_failed", "alerts_missing")
+    return rule.generic, is_telemetry, rule.verdict != "error"
+
+
+def _fits(pattern: LinePattern, line: str) -> bool:
+    try:
+        return pattern.search(line)
+    except PatternTooCostlyError:
+        return False
