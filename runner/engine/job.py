@@ -1,0 +1,246 @@
+"""Runs one job: its steps in order, then, whatever happened, evidence, release and judgement."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import assert_never
+
+from runner.conditions.judge import all_decided, job_outcome, judge
+from runner.engine.context import JobContext, StepResult
+from runner.engine.shielding import uncancelled
+from runner.engine.steps.cancel import cancel_job, wind_down
+from runner.engine.steps.collect import collect_evidence
+from runner.engine.steps.dataset import validate_dataset
+from runner.engine.steps.deploy import deploy_template
+from runner.engine.steps.wait import wait_for
+from runner.engine.stop import NO_VERDICT, StopJob
+from runner.errors import ProviderError
+from runner.results import (
+    EvidenceMissing,
+    FailureClass,
+    JobFinished,
+    JobJudged,
+    JobStarted,
+    Outcome,
+    StepFinished,
+    StepStarted,
+    Verdict,
+)
+from runner.spec.models import Criterion
+from runner.spec.steps import (
+    CancelStep,
+    CollectStep,
+    DeployStep,
+    DownloadStep,
+    GenerateStep,
+    Step,
+    ValidateStep,
+    WaitStep,
+)
+from runner.spec.titles import step_title
+
+
+class JobRun:
+    """One job from its first step to its last event."""
+
+    def __init__(self, context: JobContext) -> None:
+        self._context = context
+        self._state = context.state
+        self._clock = context.world.clock
+        self._stop: StopJob | None = None
+        self._steps_done = 0
+        self._is_leaked = False
+
+    async def run(self) -> JobFinished:
+        """Run the job. However it ends, its pods are given back before this returns or raises."""
+        await self._state.record(JobStarted(at=self._state.now(), job=self._state.key))
+        try:
+            await self._run_steps(self._state.job.phase.steps)
+        except StopJob as stop:
+            self._stop = stop
+        finally:
+            finished = await uncancelled(self._finish())
+        return finished
+
+    async def _run_steps(self, steps: tuple[Step, ...]) -> None:
+        for step in steps:
+            result = await self._run_step(step)
+            if result.outcome is Outcome.FAILED and not step.optional:
+                raise StopJob(f"{step_title(step)}: {result.detail}", FailureClass.CRITERION)
+
+    async def _run_step(self, step: Step) -> StepResult:
+        state, index = self._state, self._steps_done
+        self._steps_done += 1
+        begun_s = self._clock.monotonic()
+        await state.record(StepStarted(at=state.now(), job=state.key, index=index, title=step_title(step)))
+        result = StepResult(Outcome.ERRORED, "ended by an error of runspec itself")
+        try:
+            result = await self._dispatch(step)
+        except StopJob as stop:
+            result = StepResult(stop.outcome, stop.reason)
+            raise
+        finally:
+            await state.record_if_possible(
+                StepFinished(
+                    at=state.now(),
+                    job=state.key,
+                    index=index,
+                    outcome=result.outcome,
+                    detail=result.detail,
+                    elapsed_s=self._clock.monotonic() - begun_s,
+                )
+            )
+        return result
+
+    async def _dispatch(self, step: Step) -> StepResult:
+        match step:
+            case ValidateStep():
+                return await validate_dataset(self._context)
+            case DeployStep():
+                return await deploy_template(self._context)
+            case WaitStep():
+                return await wait_for(self._context, step)
+            case CancelStep():
+                return await cancel_job(self._context)
+            case CollectStep():
+                return await collect_evidence(self._context)
+            case DownloadStep() | GenerateStep():
+                return await self._gap(step)
+            case _ as never:
+                assert_never(never)
+
+    async def _gap(self, step: DownloadStep | GenerateStep) -> StepResult:
+        """What the product under test offers no route for; a fact about it, reported as a gap."""
+        reason = "FineTune Lab has no route that returns a model trained on RunPod"
+        source = "artifact" if isinstance(step, DownloadStep) else "generation"
+        state = self._state
+        await state.record(EvidenceMissing(at=state.now(), job=state.key, source=source, reason=reason))
+        return StepResult(Outcome.UNKNOWN, reason)
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    async def _finish(self) -> JobFinished:
+        state = self._state
+        saving = self._saving()
+        early = judge(state.job.criteria, state.evidence)
+        is_interrupted_hard = self._context.interrupt.level >= 2
+        if self._stop is not None and not is_interrupted_hard:
+            await self._run_on_failure()
+        await self._release()
+        if not is_interrupted_hard:
+            await self._context.watch.look_once_more(state)
+        self._context.watch.remove(state)
+        state.evidence.close()
+        verdicts = self._judge(early)
+        await state.record_if_possible(JobJudged(at=state.now(), job=state.key, verdicts=verdicts))
+        finished = self._conclude(verdicts, saving)
+        await state.record_if_possible(finished)
+        return finished
+
+    async def _run_on_failure(self) -> None:
+        for step in self._state.job.phase.on_failure:
+            try:
+                await self._run_step(step)
+            except StopJob:
+                continue  # the reason that the job ended for is the one to report
+
+    async def _release(self) -> None:
+        """Give every pod back, last one first; the lab hears of it too, so that its job does not stay `running`."""
+        state, lab = self._state, self._context.world.lab
+        if not self._context.leases:
+            return
+        await wind_down(self._context)
+        if state.lab_job_id is not None and not state.is_job_over:
+            # Ending the pod is what counts, and the lease does that.
+            with contextlib.suppress(ProviderError):
+                await lab.cancel_job(state.lab_job_id)
+        reason = self._stop.reason if self._stop is not None else "the job is over"
+        for lease in reversed(self._context.leases):
+            if not await lease.release(reason):
+                self._is_leaked = True
+
+    def _judge(self, early: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+        """Verdicts on closed evidence; where something else broke, a criterion that only never got its chance is
+        errored, not failed."""
+        verdicts = judge(self._state.job.criteria, self._state.evidence)
+        if self._stop is None or self._stop.failure_class not in NO_VERDICT:
+            return verdicts
+        return tuple(
+            verdict
+            if verdict.outcome is not Outcome.FAILED or (before.outcome is Outcome.FAILED and before.finding.decided)
+            else _errored(verdict, self._stop.reason)
+            for verdict, before in zip(verdicts, early, strict=True)
+        )
+
+    def _conclude(self, verdicts: tuple[Verdict, ...], saving: str) -> JobFinished:
+        state, stop = self._state, self._stop
+        outcome = job_outcome(verdicts)
+        failure: FailureClass | None = None
+        reason = saving
+        if stop is not None:
+            failure, reason = stop.failure_class, stop.reason
+            outcome = _worse(outcome, stop.outcome)
+        elif outcome is Outcome.FAILED:
+            failure = state.root_cause or FailureClass.CRITERION
+            reason = next(v.finding.observed for v in verdicts if v.outcome is Outcome.FAILED)
+        elif outcome is Outcome.UNKNOWN:
+            failure = FailureClass.NO_EVIDENCE
+            reason = next((v.finding.observed for v in verdicts if v.outcome is Outcome.UNKNOWN), "no criteria")
+        if self._is_leaked:
+            outcome, failure = Outcome.ERRORED, FailureClass.LEAK
+            reason = f"nobody could confirm that pod {state.pod_id or '(unknown)'} is gone: it may still bill"
+        return JobFinished(
+            at=state.now(),
+            job=state.key,
+            outcome=outcome,
+            reason=reason,
+            failure_class=failure,
+            cost_usd=state.cost_usd,
+            elapsed_s=self._clock.monotonic() - state.started_s,
+        )
+
+    def _saving(self) -> str:
+        """What deciding early saved, in words; empty when every step ran to its end."""
+        state = self._state
+        if self._stop is not None or state.pod_since_s is None:
+            return ""
+        if not all_decided(_required(state.job.criteria), state.evidence):
+            return ""
+        left_s = state.job.spec.limits.run.total_seconds() - (self._clock.monotonic() - state.pod_since_s)
+        return f"every criterion decided; {max(left_s, 0) / 60:.0f} min of the run limit not used"
+
+
+def _required(criteria: tuple[Criterion, ...]) -> tuple[Criterion, ...]:
+    return tuple(criterion for criterion in criteria if not criterion.optional)
+
+
+def _errored(verdict: Verdict, reason: str) -> Verdict:
+    finding = verdict.finding
+    return Verdict(
+        id=verdict.id,
+        title=verdict.title,
+        outcome=Outcome.ERRORED,
+        optional=verdict.optional,
+        finding=type(finding)(
+            truth=None,
+            decided=True,
+            expected=finding.expected,
+            observed=f"no verdict: {reason}",
+            evidence=finding.evidence,
+            parts=finding.parts,
+        ),
+    )
+
+
+_SEVERITY = [
+    Outcome.PASSED,
+    Outcome.SKIPPED,
+    Outcome.UNKNOWN,
+    Outcome.CANCELLED,
+    Outcome.ERRORED,
+    Outcome.FAILED,
+]
+
+
+def _worse(one: Outcome, other: Outcome) -> Outcome:
+    return max(one, other, key=_SEVERITY.index)

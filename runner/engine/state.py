@@ -1,0 +1,124 @@
+"""One running job: its evidence, and a way to wait until that grows."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+from runner.conditions.evidence import Evidence
+from runner.engine.recorder import Recorder
+from runner.issues.matcher import IssueMatcher
+from runner.plan import PlannedJob
+from runner.ports import Clock
+from runner.results import AnyEvent, FailureClass, IssueObserved, LogLine, LogsObserved
+
+
+class JobState:
+    """What is known of one job while it runs. All of it comes from recorded events."""
+
+    def __init__(self, job: PlannedJob, *, recorder: Recorder, clock: Clock) -> None:
+        self.job = job
+        self.evidence = Evidence()
+        self.started_s = clock.monotonic()
+        self.pod_id: str | None = None
+        self.lab_job_id: str | None = None
+        self.config_id: str | None = None
+        self.pod_since_s: float | None = None
+        self.cost_usd_h: float | None = None
+        self.is_winding_down = False
+        """We asked for the end ourselves: what pod and job say from here on is no evidence of their health."""
+        self._recorder = recorder
+        self._clock = clock
+        self._matcher = IssueMatcher(extra=job.spec.known_issues, method=job.spec.template.method)
+        self._issues: set[str] = set()
+        self._log_lines = 0
+        self._changed = asyncio.Event()
+
+    @property
+    def key(self) -> str:
+        """The job's key in the plan."""
+        return self.job.key
+
+    def now(self) -> datetime:
+        """The time for a new event."""
+        return self._clock.now()
+
+    async def record(self, *events: AnyEvent, durable: bool = False) -> None:
+        """Record events of this job, learn from them, and wake whoever waits.
+
+        Raises:
+            StoreError: the journal cannot take them; nothing was learnt.
+        """
+        await self._recorder.record(*events, durable=durable)
+        self._learn(events)
+
+    async def record_if_possible(self, *events: AnyEvent) -> None:
+        """As `record`, durable, for teardown: a journal that fails must not stop it."""
+        await self._recorder.record_if_possible(*events)
+        self._learn(events)
+
+    def _learn(self, events: tuple[AnyEvent, ...]) -> None:
+        for event in events:
+            self.evidence.apply(event)
+        self.wake()
+
+    async def record_logs(self, lines: tuple[LogLine, ...]) -> None:
+        """Record new log lines and the known issues that they show, each issue once."""
+        first = self._log_lines + 1
+        self._log_lines += len(lines)
+        issues = [event for number, line in enumerate(lines, first) if (event := self._issue_in(line, number))]
+        await self.record(LogsObserved(at=self.now(), job=self.key, first=first, lines=lines), *issues)
+
+    def _issue_in(self, line: LogLine, number: int) -> IssueObserved | None:
+        rule = self._matcher.match(line.text)
+        if rule is None or rule.id in self._issues:
+            return None
+        self._issues.add(rule.id)
+        return IssueObserved(
+            at=self.now(),
+            job=self.key,
+            issue=rule.id,
+            title=rule.title,
+            failure_class=rule.failure_class,
+            verdict=rule.verdict,
+            cause=rule.cause,
+            fix=rule.fix,
+            log_line=number,
+            text=line.text[:400],
+        )
+
+    @property
+    def is_job_over(self) -> bool:
+        """The lab said, by status or by alert, that the training job ended."""
+        return self.evidence.job_is_finished
+
+    @property
+    def root_cause(self) -> FailureClass | None:
+        """What the known issues seen so far explain a failure by; None when none of them is a problem."""
+        rule = self._matcher.root_cause(self._issues)
+        return rule.failure if rule is not None else None
+
+    def wake(self) -> None:
+        """Let every waiter look again."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def changed(self, *, within_s: float) -> None:
+        """Return when something new was recorded, or after `within_s` seconds."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    @property
+    def cost_usd(self) -> float:
+        """What all pods of this job have cost, by the record."""
+        return self.evidence.cost_usd
+
+    def burnt_usd(self) -> float:
+        """What the pod has cost so far, by observed time and its own price; 0 without a pod."""
+        if self.pod_since_s is None:
+            return 0.0
+        price = self.job.spec.limits.price if self.cost_usd_h is None else self.cost_usd_h
+        return price * (self._clock.monotonic() - self.pod_since_s) / 3600

@@ -1,0 +1,88 @@
+"""`wait: CONDITION`: looks again at every new observation, and watches for what ends the job early."""
+
+from __future__ import annotations
+
+from runner.conditions.evaluate import evaluate
+from runner.conditions.judge import all_decided
+from runner.engine.context import JobContext, StepResult
+from runner.engine.stop import StopJob
+from runner.results import FailureClass, Finding, Outcome
+from runner.spec.scalars import format_duration
+from runner.spec.steps import WaitStep
+
+
+async def wait_for(context: JobContext, step: WaitStep) -> StepResult:
+    """Wait until the condition, or its `or`, holds.
+
+    Raises:
+        StopJob: a `stop_if` condition came true, a limit was reached, the pod died, or the user interrupts.
+    """
+    state, clock = context.state, context.world.clock
+    limit = step.timeout or state.job.spec.limits.run
+    deadline = clock.monotonic() + limit.total_seconds()
+    while True:
+        state.evidence.advance(state.now())
+        stop_if_needed(context)
+        conditions = [step.wait] if step.or_ is None else [step.wait, step.or_]
+        findings = [evaluate(condition, state.evidence) for condition in conditions]
+        if result := _result_of(context, findings):
+            return result
+        left_s = deadline - clock.monotonic()
+        if left_s <= 0:
+            return StepResult(
+                Outcome.FAILED,
+                f"expected {findings[0].expected} within {format_duration(limit)}; {findings[0].observed}",
+            )
+        await state.changed(within_s=min(left_s, context.world.pace.tick_s))
+
+
+def _result_of(context: JobContext, findings: list[Finding]) -> StepResult | None:
+    for finding in findings:
+        if finding.truth:
+            return StepResult(Outcome.PASSED, finding.observed)
+    if all_decided(context.state.job.criteria, context.state.evidence):
+        return StepResult(Outcome.SKIPPED, "every criterion is decided already")
+    if all(finding.decided for finding in findings):
+        return StepResult(Outcome.FAILED, f"can no longer come true: {findings[0].observed}")
+    return None
+
+
+def stop_if_needed(context: JobContext) -> None:
+    """Raise `StopJob` for the first reason to end this job now."""
+    state, evidence = context.state, context.state.evidence
+    if context.interrupt.level:
+        raise StopJob("interrupted", FailureClass.INTERRUPTED)
+    for condition in state.job.phase.stop_if:
+        finding = evaluate(condition, evidence)
+        if finding.truth:
+            raise StopJob(f"{finding.expected}: {finding.observed}", state.root_cause or FailureClass.CRITERION)
+    _check_pod(context)
+    _check_limits(context)
+
+
+def _check_pod(context: JobContext) -> None:
+    """A pod that died without its job having ended says nothing about the template."""
+    state = context.state
+    if state.is_job_over:
+        return
+    if state.evidence.pod_failed is not None:
+        raise StopJob(f"the pod failed: {state.evidence.pod_failed}", FailureClass.INFRASTRUCTURE)
+    missing = state.evidence.pod_missing_since
+    # The lab ends the pod when the job completes, and its own word may come a moment later.
+    if missing is not None and (state.now() - missing).total_seconds() > context.world.pace.grace_s:
+        raise StopJob("the pod vanished before its job ended", FailureClass.INFRASTRUCTURE)
+
+
+def _check_limits(context: JobContext) -> None:
+    state, limits = context.state, context.state.job.spec.limits
+    burnt = state.burnt_usd()
+    if burnt >= limits.spend:
+        raise StopJob(f"the spend limit of {limits.spend:.2f} USD is reached", FailureClass.LIMIT)
+    if state.pod_since_s is None:
+        return
+    alive_s = context.world.clock.monotonic() - state.pod_since_s
+    if alive_s > (limits.provision + limits.run).total_seconds():
+        raise StopJob(
+            f"the pod lived longer than its limits allow ({format_duration(limits.provision + limits.run)})",
+            FailureClass.LIMIT,
+        )

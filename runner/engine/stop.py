@@ -1,0 +1,42 @@
+"""Why a job's steps end early, and what class of failure that is."""
+
+from __future__ import annotations
+
+from runner.errors import ProviderError, RunspecError
+from runner.ports import ProviderErrorKind
+from runner.results import FailureClass, Outcome
+
+NO_VERDICT = {
+    FailureClass.CAPACITY,
+    FailureClass.INFRASTRUCTURE,
+    FailureClass.PROVIDER,
+    FailureClass.INTERRUPTED,
+    FailureClass.LIMIT,
+    FailureClass.LEAK,
+}
+"""Classes that say nothing about the template: something else broke."""
+
+
+class StopJob(RunspecError):  # noqa: N818 - it ends a job; whether that is an error is its class
+    """Ends the steps of a job at once; the pod is still given back and the evidence still judged."""
+
+    def __init__(self, reason: str, failure_class: FailureClass) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.failure_class = failure_class
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the step that noticed it ended."""
+        if self.failure_class is FailureClass.INTERRUPTED:
+            return Outcome.CANCELLED
+        return Outcome.ERRORED if self.failure_class in NO_VERDICT else Outcome.FAILED
+
+
+def stop_for_provider(doing: str, exc: ProviderError) -> StopJob:
+    """What a failed call of a cloud or lab means for the job."""
+    failure = {
+        ProviderErrorKind.CAPACITY: FailureClass.CAPACITY,
+        ProviderErrorKind.BALANCE: FailureClass.LIMIT,
+    }.get(ProviderErrorKind(exc.kind), FailureClass.PROVIDER)
+    return StopJob(f"{doing}: {exc}", failure)

@@ -1,0 +1,272 @@
+"""Watches all running jobs at once: one list call of pods, of jobs and of alerts for all of them.
+
+Requests a minute do not grow with the number of jobs, except for metrics, which are fetched for a job only when
+something of it moved. Logs are one stream a pod.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+
+from runner.engine.state import JobState
+from runner.engine.world import World
+from runner.errors import ProviderError
+from runner.ports import ProviderErrorKind
+from runner.results import (
+    AlertsObserved,
+    EvidenceMissing,
+    JobSnapshot,
+    LabJobObserved,
+    MetricPoint,
+    MetricsObserved,
+    Pod,
+    PodMissing,
+    PodObserved,
+)
+from runner.spec.models import Method
+
+MISSES_BEFORE_ASKING = 2
+"""A listing may lag behind a create, so a pod is asked for by id only after this many listings without it."""
+
+
+@dataclass(slots=True)
+class _Watched:
+    """What the watch remembers of one job between two looks."""
+
+    state: JobState
+    pod: Pod | None = None
+    snapshot: JobSnapshot | None = None
+    points: dict[int, MetricPoint] = field(default_factory=dict)
+    alerts: set[str] = field(default_factory=set)
+    misses: int = 0
+    has_moved: bool = True
+    metrics_at_s: float = float("-inf")
+    log_cursor: str = ""
+    log_task: asyncio.Task[None] | None = None
+    log_trouble: str | None = None
+
+
+class Watch:
+    """Looks after every job that was added, until it is removed."""
+
+    def __init__(self, world: World, *, since: datetime) -> None:
+        self._world = world
+        self._since = since
+        self._watched: dict[str, _Watched] = {}
+        self._group = asyncio.TaskGroup()
+        self._loops: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Watch:
+        await self._group.__aenter__()
+        pace = self._world.pace
+        for look, every_s in (
+            (self._look_at_pods, pace.pods_s),
+            (self._look_at_jobs, pace.jobs_s),
+            (self._look_at_alerts, pace.alerts_s),
+        ):
+            self._loops.append(self._group.create_task(self._repeat(look, every_s)))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._loops:
+            task.cancel()
+        for watched in self._watched.values():
+            if watched.log_task is not None:
+                watched.log_task.cancel()
+        await self._group.__aexit__(kind, exc, trace)
+
+    def add(self, state: JobState) -> None:
+        """Watch a job whose pod exists."""
+        watched = _Watched(state=state)
+        self._watched[state.key] = watched
+        watched.log_task = self._group.create_task(self._follow_logs(watched))
+
+    async def stop_logs(self, state: JobState) -> None:
+        """Read no more of the pod's log: what it says while we end it is no evidence of its health."""
+        watched = self._watched.get(state.key)
+        if watched is None or watched.log_task is None:
+            return
+        task, watched.log_task = watched.log_task, None
+        task.cancel()
+        await asyncio.wait([task])
+
+    def remove(self, state: JobState) -> None:
+        """Watch this job no more."""
+        self._watched.pop(state.key, None)
+
+    async def look_once_more(self, state: JobState) -> None:
+        """Fetch what the lab knows of a job, insisting for a while; say which evidence could not be had."""
+        watched = self._watched.get(state.key)
+        if watched is None or state.lab_job_id is None:
+            return
+        if watched.log_trouble is not None:
+            await self._missing(watched, "logs", watched.log_trouble)
+        for source, look in (
+            ("job", self._fetch_snapshot),
+            ("metrics", self._fetch_metrics),
+            ("alerts", self._fetch_alerts),
+        ):
+            trouble = await self._insist(look, watched)
+            if trouble is not None:
+                await self._missing(watched, source, trouble)
+        if state.job.spec.template.method is Method.RLHF and not watched.points:
+            await self._missing(watched, "metrics", "this trainer posts no metrics for rlhf")
+
+    async def _insist(self, look: Callable[[_Watched], Awaitable[None]], watched: _Watched) -> str | None:
+        clock, pace = self._world.clock, self._world.pace
+        deadline = clock.monotonic() + pace.settle_s
+        pause_s = pace.retry_s
+        while True:
+            try:
+                await look(watched)
+            except ProviderError as exc:
+                if not exc.retryable or clock.monotonic() + pause_s > deadline:
+                    return str(exc)
+            else:
+                return None
+            await clock.sleep(pause_s)
+            pause_s = min(pause_s * 2, pace.retry_max_s)
+
+    async def _missing(self, watched: _Watched, source: str, reason: str) -> None:
+        state = watched.state
+        await state.record(EvidenceMissing(at=state.now(), job=state.key, source=source, reason=reason))
+
+    async def _repeat(self, look: Callable[[], Awaitable[None]], every_s: float) -> None:
+        while True:
+            if self._watched:
+                # One look that failed is no evidence of anything; the next one comes soon, and what is missing in the
+                # end is said by `look_once_more`.
+                with contextlib.suppress(ProviderError):
+                    await look()
+            await self._world.clock.sleep(every_s)
+
+    # --- pods ---------------------------------------------------------------------------------------------------
+
+    async def _look_at_pods(self) -> None:
+        by_id = {pod.id: pod for pod in await self._world.cloud.list_pods()}
+        for watched in list(self._watched.values()):
+            state = watched.state
+            if state.pod_id is None or state.is_winding_down:
+                continue
+            pod = by_id.get(state.pod_id)
+            if pod is None:
+                await self._ask_for_pod(watched, state.pod_id)
+            else:
+                await self._saw_pod(watched, pod)
+
+    async def _ask_for_pod(self, watched: _Watched, pod_id: str) -> None:
+        watched.misses += 1
+        if watched.misses < MISSES_BEFORE_ASKING:
+            return
+        try:
+            await self._saw_pod(watched, await self._world.cloud.get_pod(pod_id))
+        except ProviderError as exc:
+            if exc.kind == ProviderErrorKind.GONE and watched.misses == MISSES_BEFORE_ASKING:
+                watched.has_moved = True
+                state = watched.state
+                await state.record(PodMissing(at=state.now(), job=state.key, pod_id=pod_id))
+
+    async def _saw_pod(self, watched: _Watched, pod: Pod) -> None:
+        watched.misses = 0
+        previous, watched.pod = watched.pod, pod
+        state = watched.state
+        state.cost_usd_h = _dearest(state.cost_usd_h, pod.cost_usd_h)
+        if previous is None or _shape(previous) != _shape(pod):
+            await state.record(PodObserved(at=state.now(), job=state.key, pod=pod))
+
+    # --- jobs and metrics ---------------------------------------------------------------------------------------
+
+    async def _look_at_jobs(self) -> None:
+        listed = {snapshot.lab_job_id: snapshot for snapshot in await self._world.lab.list_jobs()}
+        for watched in list(self._watched.values()):
+            state = watched.state
+            if state.lab_job_id is None or state.is_winding_down:
+                continue
+            snapshot = listed.get(state.lab_job_id)
+            if snapshot is None:
+                await self._fetch_snapshot(watched)
+            else:
+                await self._saw_snapshot(watched, snapshot)
+            now_s = self._world.clock.monotonic()
+            if watched.has_moved and now_s - watched.metrics_at_s >= self._world.pace.metrics_s:
+                watched.metrics_at_s = now_s
+                await self._fetch_metrics(watched)
+                watched.has_moved = False
+
+    async def _fetch_snapshot(self, watched: _Watched) -> None:
+        job_id = watched.state.lab_job_id or ""
+        await self._saw_snapshot(watched, await self._world.lab.job_status(job_id))
+
+    async def _saw_snapshot(self, watched: _Watched, snapshot: JobSnapshot) -> None:
+        if snapshot == watched.snapshot:
+            return
+        watched.snapshot, watched.has_moved = snapshot, True
+        state = watched.state
+        await state.record(LabJobObserved(at=state.now(), job=state.key, snapshot=snapshot))
+
+    async def _fetch_metrics(self, watched: _Watched) -> None:
+        state = watched.state
+        points = await self._world.lab.metrics(state.lab_job_id or "")
+        new = tuple(point for point in points if watched.points.get(point.step) != point)
+        if new:
+            watched.points.update((point.step, point) for point in new)
+            await state.record(MetricsObserved(at=state.now(), job=state.key, points=new))
+
+    # --- alerts -------------------------------------------------------------------------------------------------
+
+    async def _look_at_alerts(self) -> None:
+        alerts = await self._world.lab.alerts(since=self._since)
+        for watched in list(self._watched.values()):
+            state = watched.state
+            new = tuple(
+                alert
+                for alert in alerts
+                if alert.lab_job_id == state.lab_job_id is not None and alert.id not in watched.alerts
+            )
+            if new:
+                watched.alerts.update(alert.id for alert in new)
+                watched.has_moved = True
+                await state.record(AlertsObserved(at=state.now(), job=state.key, alerts=new))
+
+    async def _fetch_alerts(self, _watched: _Watched) -> None:
+        await self._look_at_alerts()
+
+    # --- logs ---------------------------------------------------------------------------------------------------
+
+    async def _follow_logs(self, watched: _Watched) -> None:
+        """Read the pod's log until it is cancelled; a cut stream is resumed after the last line that was seen."""
+        clock, pace, state = self._world.clock, self._world.pace, watched.state
+        pause_s = pace.retry_s
+        while True:
+            try:
+                async for lines in self._world.cloud.stream_logs(state.pod_id or "", after=watched.log_cursor):
+                    watched.log_cursor = lines[-1].cursor or watched.log_cursor
+                    watched.log_trouble, watched.has_moved = None, True
+                    pause_s = pace.retry_s
+                    await state.record_logs(tuple(lines))
+                watched.log_trouble = None
+            except ProviderError as exc:
+                if exc.kind != ProviderErrorKind.GONE:
+                    watched.log_trouble = f"the log stream broke: {exc}"
+                elif watched.pod is None:
+                    watched.log_trouble = None
+            await clock.sleep(pause_s)
+            pause_s = min(pause_s * 2, pace.retry_max_s)
+
+
+def _shape(pod: Pod) -> tuple[object, ...]:
+    """What of a pod is worth an event: everything but the uptime, which always changes, unless it falls to zero."""
+    return (pod.status, pod.gpu, pod.gpu_count, pod.cost_usd_h, bool(pod.uptime_s))
+
+
+def _dearest(known: float | None, seen: float | None) -> float | None:
+    """The higher of two prices: a stopped pod says 0, and a bill is never estimated too low."""
+    prices = [price for price in (known, seen) if price is not None]
+    return max(prices) if prices else None

@@ -1,0 +1,303 @@
+"""One seeded schedule of faults, lives and deaths, and the invariants that must hold in each."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from runner.engine.interrupt import Interrupt
+from runner.engine.recorder import Recorder
+from runner.engine.recover import recover
+from runner.engine.run import Options, RunInfo, run_plan
+from runner.engine.world import Pace, World
+from runner.errors import StoreError
+from runner.history import open_leases
+from runner.plan import Plan, PlannedJob, Selection, make_plan
+from runner.results import (
+    JobFinished,
+    JobJudged,
+    JobStarted,
+    MetricsObserved,
+    Outcome,
+    PodCreated,
+    PodRequested,
+    PodUnconfirmed,
+    Target,
+)
+from runner.spec.loader import find_phase, load_spec
+from tests.sim import cloud as sim
+from tests.sim.disk import Disk, SimJournal
+from tests.sim.life import Life
+from tests.sim.loop import DeadlockError, SimClock, SimLoop
+
+RATES = (0.02, 0.1, 0.3)
+PACE = Pace()
+SPECS = Path(__file__).parents[2] / "specs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """What happens in one simulated run; everything else follows from the seed.
+
+    Attributes:
+        kills: in life n, the process is killed at this point (counted from 1).
+        interrupt_s: virtual times at which the user presses Ctrl-C.
+        full_disk_after: journal writes after which the disk is full.
+        cap_usd: what the whole invocation may cost.
+    """
+
+    seed: int
+    jobs: int = 1
+    parallel: int = 1
+    rates: Mapping[str, float] = field(default_factory=dict)
+    kills: Sequence[int] = ()
+    interrupt_s: Sequence[float] = ()
+    full_disk_after: int | None = None
+    cap_usd: float | None = None
+
+    @classmethod
+    def drawn(cls, seed: int) -> Schedule:
+        """The schedule of a seed: a swarm in which each kind of fault is off, rare or common."""
+        rng = random.Random(f"schedule {seed}")
+        rates = {fault: rng.choice(RATES) for fault in rng.sample(sim.FAULTS, rng.choice([0, 2, 4, 8, 12]))}
+        ending = rng.choice(["finish", "finish", "interrupt", "kill", "kill", "kill twice", "disk"])
+        return cls(
+            seed=seed,
+            jobs=rng.randint(1, 3),
+            parallel=rng.randint(1, 3),
+            rates=rates,
+            kills=[rng.randint(1, 400) for _ in range({"kill": 1, "kill twice": 2}.get(ending, 0))],
+            interrupt_s=sorted(rng.uniform(0, 400) for _ in range(rng.randint(1, 2))) if ending == "interrupt" else (),
+            full_disk_after=rng.randint(1, 60) if ending == "disk" else None,
+            cap_usd=rng.choice([None, None, None, 0.8, 1.6]),
+        )
+
+
+@dataclass(slots=True)
+class Report:
+    """What one schedule came to."""
+
+    schedule: Schedule
+    violations: list[str] = field(default_factory=list)
+    exit_code: int | None = None
+    points: list[int] = field(default_factory=list)
+    trace: list[str] = field(default_factory=list)
+    happened: Mapping[str, int] = field(default_factory=dict)
+    marks: set[str] = field(default_factory=set)
+    finished: list[JobFinished] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = "\n".join(f"  {line}" for line in self.violations)
+        return f"repeat with: Schedule {self.schedule}\n{lines}\nlast calls:\n  " + "\n  ".join(self.trace[-40:])
+
+
+class _Rows:
+    """A dataset that needs no disk."""
+
+    rows_ = b'{"text": "one"}\n{"text": "two"}\n'
+
+    @dataclass(frozen=True)
+    class Summary:
+        rows: int = 2
+        sha256: str = "0" * 64
+
+    def check(self, job: PlannedJob) -> Any:
+        return self.Summary()
+
+    def rows(self, job: PlannedJob) -> bytes:
+        return self.rows_
+
+
+@cache
+def planned_jobs(count: int) -> tuple[PlannedJob, ...]:
+    """Jobs of the real CPT spec and the real phase `basic`."""
+    selection = Selection(phases=["basic"], repeat=count)
+    return make_plan(
+        [load_spec(SPECS / "cpt.yaml")], find_phase=find_phase, selection=selection, target=Target.SCRIPTED
+    ).jobs
+
+
+class Simulation:
+    """Lives one schedule through, from the first start to the last recovery."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.rng = random.Random(f"world {schedule.seed}")
+        self.world = sim.World(self.rng, schedule.rates)
+        self.disk = Disk(random.Random(f"disk {schedule.seed}"), full_after=schedule.full_disk_after)
+        self.report = Report(schedule)
+        self._virtual_s = 0.0
+
+    def run(self) -> Report:
+        """Run, die, recover, until a life ends by itself; then check what is left."""
+        kills = list(self.schedule.kills)
+        acts = [self._run_once, *([self._recover_once] * 6)]
+        for act in acts:
+            kill_at = kills.pop(0) if kills else None
+            if self._live(act, kill_at):
+                if act == self._run_once and not self._needs_recovery():
+                    break
+                if act == self._recover_once:
+                    break
+        self._check_rest()
+        self.report.happened = self.world.happened
+        self.report.violations += self.world.violations
+        return self.report
+
+    # --- lives --------------------------------------------------------------------------------------------------
+
+    def _live(self, act: Any, kill_at: int | None) -> bool:
+        """One life; False when it was killed."""
+        loop = SimLoop(random.Random(f"loop {self.schedule.seed} {self._virtual_s}"), start_s=self._virtual_s)
+        life = Life(loop, kill_at)
+        acknowledged = list(self.disk.synced[: self.disk.acknowledged])
+        try:
+            task = loop.live(act(loop, life), was_killed=lambda: life.is_dead)
+        except DeadlockError:
+            self.report.violations.append("I0: deadlock: nothing is ready and no timer runs")
+            task = None
+            life.is_dead = True
+        self._virtual_s = loop.virtual_s
+        self.report.points.append(life.points)
+        self.report.trace += life.trace
+        if task is None:
+            self.disk.crash()
+            if self.disk.synced[: len(acknowledged)] != acknowledged:
+                self.report.violations.append("I5: an acknowledged event was lost or rewritten")
+            return False
+        self._check_ended_life(loop, task)
+        return True
+
+    def _check_ended_life(self, loop: SimLoop, task: asyncio.Task[Any]) -> None:
+        exc = task.exception()
+        if exc is not None and not (isinstance(exc, StoreError) and self.schedule.full_disk_after is not None):
+            self.report.violations.append(f"I0: {type(exc).__name__} got out of the engine: {exc!r}")
+        if left := loop.pending():
+            self.report.violations.append(f"I0: {len(left)} tasks are left: {left[0].get_coro()}")
+        self.report.violations += [f"I0: {problem}" for problem in loop.problems]
+        self.report.exit_code = None if exc is not None else task.result()
+        loop.close()
+
+    def _world(self, loop: SimLoop, life: Life) -> World:
+        return World(
+            cloud=sim.SimCloud(self.world, loop, life),
+            lab=sim.SimLab(self.world, loop, life),
+            journal=SimJournal(self.disk, life),
+            clock=SimClock(loop),
+            datasets=_Rows(),
+            pace=PACE,
+        )
+
+    async def _run_once(self, loop: SimLoop, life: Life) -> int:
+        jobs = planned_jobs(self.schedule.jobs)
+        interrupt = Interrupt()
+        timers = [loop.call_later(delay_s, interrupt.escalate) for delay_s in self.schedule.interrupt_s]
+        self.world.synced_names = self._synced_names
+        try:
+            return await run_plan(
+                Plan(jobs=jobs, target=Target.SCRIPTED, max_spend_usd=self.schedule.cap_usd),
+                self._world(loop, life),
+                info=RunInfo(run="sim"),
+                interrupt=interrupt,
+                options=Options(parallel=self.schedule.parallel),
+            )
+        finally:
+            for timer in timers:
+                timer.cancel()
+
+    async def _recover_once(self, loop: SimLoop, life: Life) -> int:
+        world = self._world(loop, life)
+        self.disk.full_after = None
+        left = await recover(open_leases("sim", self.disk.events()), world, Recorder(world.journal))
+        return 6 if left else 0
+
+    def _synced_names(self) -> set[str]:
+        from runner.results import decode_event
+
+        events = (decode_event(line) for line in self.disk.synced)
+        return {event.name for event in events if isinstance(event, PodRequested)}
+
+    def _needs_recovery(self) -> bool:
+        return self.report.exit_code in (None, 6)
+
+    # --- at rest --------------------------------------------------------------------------------------------------
+
+    def _check_rest(self) -> None:
+        # A request that was still on its way when its sender died takes effect within this time.
+        self.world.catch_up(self._virtual_s + 60)
+        events = self.disk.events()
+        finished = self.report.finished = [event for event in events if isinstance(event, JobFinished)]
+        living = [pod for pod in self.world.living() if pod.job is not None]
+        unconfirmed = {event.name for event in events if isinstance(event, PodUnconfirmed)}
+        for pod in living:
+            if not (self.report.exit_code == 6 and pod.name in unconfirmed):
+                self.report.violations.append(f"I1: pod {pod.id} ({pod.name}) is left alive")
+        for foreign in ("training-deadbeef", "somebody-elses-pod"):
+            if self.world.pods[foreign].gone_s is not None:
+                self.report.violations.append(f"I8: {foreign} was ended")
+        self._check_green(events, finished)
+        self._check_money(events)
+        for event in events:
+            if isinstance(event, PodCreated) and event.adopted:
+                self.report.marks.add("adopted after an ambiguous create")
+            if isinstance(event, PodUnconfirmed):
+                self.report.marks.add("pod unconfirmed")
+        self.report.marks |= {f"job {event.outcome}" for event in finished}
+        self.report.marks |= {f"class {event.failure_class}" for event in finished if event.failure_class}
+
+    def _check_green(self, events: Sequence[Any], finished: Sequence[JobFinished]) -> None:
+        for job in finished:
+            if job.outcome is not Outcome.PASSED:
+                continue
+            verdicts = [e.verdicts for e in events if isinstance(e, JobJudged) and e.job == job.job]
+            required = [verdict for verdict in verdicts[-1] if not verdict.optional] if verdicts else []
+            if not required or any(v.outcome is not Outcome.PASSED or not v.finding.truth for v in required):
+                self.report.violations.append(f"I3: {job.job} is green without green criteria")
+            lab_ids = {e.lab_job_id for e in events if isinstance(e, PodCreated) and e.job == job.job}
+            truth = [self.world.jobs[lab_id] for lab_id in lab_ids if lab_id is not None]
+            alerts = {alert.lab_job_id for alert in self.world.alerts if alert.type == "job_started"}
+            if not any(one.started_s is not None and one.id in alerts and not one.refused for one in truth):
+                self.report.violations.append(f"I3: {job.job} is green, but its job never trained as it had to")
+            if not any(isinstance(e, MetricsObserved) and e.job == job.job for e in events):
+                self.report.violations.append(f"I3: {job.job} is green without a metric on record")
+
+    def _check_money(self, events: Sequence[Any]) -> None:
+        self._check_reservations(events)
+        if self.schedule.kills:
+            return  # a dead runner watches no clock; what it left is recovery's, and I1's
+        job = planned_jobs(1)[0]
+        outage_s = 0.0 if self.world.outage is None else self.world.outage[1] - self.world.outage[0]
+        for pod in self.world.pods.values():
+            if pod.job is None or pod.gone_s is None:
+                continue
+            lived_s = pod.gone_s - pod.created_s
+            if lived_s > job.worst_case_s + outage_s + 120:
+                self.report.violations.append(f"I4: {pod.id} lived {lived_s:.0f} s, longer than all its limits")
+            if pod.price > job.spec.limits.price and lived_s > 300 + outage_s:
+                self.report.violations.append(f"I7: the overpriced {pod.id} lived {lived_s:.0f} s")
+
+    def _check_reservations(self, events: Sequence[Any]) -> None:
+        """At no instant may the jobs that run be able to cost more than the invocation was allowed."""
+        if self.schedule.cap_usd is None:
+            return
+        running: set[str] = set()
+        spent = 0.0
+        for event in events:
+            if isinstance(event, JobStarted):
+                running.add(event.job)
+            elif isinstance(event, JobFinished):
+                running.discard(event.job)
+                spent += event.cost_usd
+            if spent + len(running) * planned_jobs(1)[0].worst_case_usd > self.schedule.cap_usd + 1e-9:
+                self.report.violations.append(f"I4: {len(running)} jobs run at once under {self.schedule.cap_usd} USD")
+                return
+
+
+def simulate(schedule: Schedule) -> Report:
+    """Live one schedule through."""
+    return Simulation(schedule).run()
