@@ -1,0 +1,122 @@
+"""Keeps secrets out of everything a person, a journal or a log may see."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable
+
+MASK = "***"
+_MAX_CHARS = 600
+# Shorter values (`1`, `on`, `a4`) are everyday words: masking them would make every message unreadable.
+_MIN_SECRET_CHARS = 4
+
+# What a credential looks like, for secrets that we were never told: those of other pods, or of the platform.
+_SHAPES = re.compile(
+    r"""
+      \brpa_[0-9A-Za-z]{8,}
+    | \bwak_[0-9A-Za-z]{8,}
+    | \bhf_[0-9A-Za-z]{8,}
+    | \beyJ[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+\.[0-9A-Za-z_-]*
+    | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)
+    """,
+    re.VERBOSE,
+)
+_BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[0-9A-Za-z._~+/=-]{8,}")
+_ASSIGNED = re.compile(
+    r"(?i)(?<![0-9a-z_-])([0-9a-z_-]{0,40}(?:authorization|api[_-]?key|token|secret|password)[0-9a-z_-]{0,40}"
+    r"[\"']?\s{0,4}[=:]\s{0,4}[\"']?)"
+    r"(?![\"']?\s)([^\s\"',;&]{8,})"
+)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+
+class Redactor:
+    """Replaces known secrets, however they are written, and whatever looks like one."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets = frozenset(secret for secret in secrets if len(secret) >= _MIN_SECRET_CHARS)
+        # Longest first, so that a secret which contains another one disappears whole.
+        ordered = sorted(self._secrets, key=lambda secret: (-len(secret), secret))
+        self._known = re.compile("|".join(map(_pattern, ordered)), re.IGNORECASE) if ordered else None
+        self._longest = 20 * max(map(len, ordered), default=0)
+
+    def __repr__(self) -> str:
+        return f"Redactor({len(self._secrets)} secrets)"
+
+    def plus(self, secrets: Iterable[str]) -> Redactor:
+        """A redactor that also knows `secrets`."""
+        more = frozenset(secrets)
+        return self if more <= self._secrets else Redactor(self._secrets | more)
+
+    def clean(self, text: str) -> str:
+        """`text` without secrets."""
+        if self._known is not None:
+            text = self._known.sub(MASK, text)
+        text = _SHAPES.sub(MASK, text)
+        text = _BEARER.sub(rf"\1 {MASK}", text)
+        return _ASSIGNED.sub(rf"\1{MASK}", text)
+
+    def line(self, text: str) -> str:
+        """`text` without secrets, on one line, without control characters, at most 600 characters."""
+        # Cleaned before it is cut, because a cut secret is no longer recognised.
+        shown = " ".join(_CONTROL.sub(" ", self.clean(self._bounded(text))).split())
+        return shown if len(shown) <= _MAX_CHARS else shown[: _MAX_CHARS - 1] + "…"
+
+    def _bounded(self, text: str) -> str:
+        """The start of `text`, not ending within a known secret: cleaning a huge text would take long."""
+        end = 16 * _MAX_CHARS
+        if len(text) > end and self._known is not None:
+            around = max(0, end - self._longest)
+            for match in self._known.finditer(text, around, end + self._longest):
+                if match.start() < end < match.end():
+                    end = match.start()
+        return text[:end]
+
+    def is_clean(self, text: str) -> bool:
+        """Whether nothing in `text` would be masked."""
+        return self.clean(text) == text
+
+
+def _pattern(secret: str) -> str:
+    """A pattern for `secret` as it is, in base64, and in any nesting of JSON, Python, URL and HTML escapes."""
+    encoded = base64.b64encode(secret.encode("utf-8", "surrogatepass")).decode().rstrip("=")
+    forms = [
+        "".join(map(_character, secret)),
+        re.escape(encoded),
+        re.escape(encoded.replace("+", "-").replace("/", "_")),
+    ]
+    return "|".join(forms)
+
+
+def _character(char: str) -> str:
+    if char.isascii() and char.isalnum():
+        return char
+    octets = char.encode("utf-8", "surrogatepass")
+    utf16 = char.encode("utf-16-be", "surrogatepass").hex()
+    units = [utf16[at : at + 4] for at in range(0, len(utf16), 4)]
+    return "(?:{})".format(
+        "|".join(
+            [
+                rf"\\*{re.escape(char)}",
+                "".join(f"%(?:25)*{octet:02x}" for octet in octets),
+                "".join(rf"\\+x{octet:02x}" for octet in octets),
+                "".join(rf"\\+u{unit}" for unit in units),
+                rf"\\+x{ord(char):02x}",
+                rf"&#0*{ord(char)};|&#x0*{ord(char):x};",
+                *(_ESCAPES.get(char, ())),
+            ]
+        )
+    )
+
+
+_ESCAPES = {
+    " ": (r"\+",),
+    "\n": (r"\\+n",),
+    "\r": (r"\\+r",),
+    "\t": (r"\\+t",),
+    '"': ("&quot;",),
+    "&": ("&amp;",),
+    "<": ("&lt;",),
+    ">": ("&gt;",),
+}
