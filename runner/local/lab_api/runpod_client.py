@@ -1,0 +1,64 @@
+"""The lab's own calls to RunPod, made with the user's key, over HTTP like anybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import ClientError, ClientTimeout
+
+from runner.local.lab_api.context import Lab
+from runner.local.web_kit import JSON_ERRORS
+
+TIMEOUT = ClientTimeout(total=60)
+GONE = 404
+
+
+class RunPodRefusal(Exception):  # noqa: N818  # passed on to the lab's caller
+    """RunPod said no, or nothing; `status` is None when no answer came."""
+
+    def __init__(self, text: str, status: int | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def user_key(lab: Lab, user_id: str) -> str | None:
+    """The RunPod key in the user's vault."""
+    key = lab.store.setting(user_id, "secrets").get("runpod")
+    return str(key) if key else None
+
+
+async def create_pod(lab: Lab, key: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    return await _call(lab, key, "POST", "/pods", body)
+
+
+async def get_pod(lab: Lab, key: str, pod_id: str) -> dict[str, Any]:
+    return await _call(lab, key, "GET", f"/pods/{pod_id}")
+
+
+async def terminate_pod(lab: Lab, key: str, pod_id: str) -> None:
+    await _call(lab, key, "DELETE", f"/pods/{pod_id}")
+
+
+async def _call(lab: Lab, key: str, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    data = None if body is None else msgspec.json.encode(body)
+    try:
+        async with lab.http.request(
+            method, lab.runpod_url + path, headers=headers, data=data, timeout=TIMEOUT
+        ) as answer:
+            content = await answer.read()
+            if answer.status >= 400:
+                raise RunPodRefusal(_reason(content), answer.status)
+    except (ClientError, TimeoutError) as exc:
+        raise RunPodRefusal(f"{type(exc).__name__}: {exc}") from exc
+    return msgspec.json.decode(content) if content else {}
+
+
+def _reason(content: bytes) -> str:
+    try:
+        problem = msgspec.json.decode(content)
+        return str(problem["detail"])
+    except (*JSON_ERRORS, KeyError, TypeError):
+        return content.decode("utf-8", "replace")[:500]

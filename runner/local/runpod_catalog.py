@@ -1,0 +1,110 @@
+"""GPU catalog and pod billing of the embedded RunPod.
+
+Source: RunPod OpenAPI v2 document (`GpuType`, `ListPodBillingResponse`), read 2026-11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from runner.local.clock import iso, parse_iso
+from runner.local.gpus import GpuType
+from runner.local.lifecycle import DATA_CENTER, Pod
+from runner.local.runpod_edge import Problem
+
+BUCKETS: Mapping[str, timedelta] = {
+    "hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7),
+    "month": timedelta(days=30), "year": timedelta(days=365),
+}  # fmt: skip
+
+
+def gpu_item(gpu: GpuType, *, offered: Callable[[str], bool], with_stock: bool) -> dict[str, Any]:
+    """One catalog entry. A price of 0 beside a false flag is the vendor's placeholder, not a gift."""
+    secure, community = gpu.secure_usd_h, gpu.community_usd_h
+    item: dict[str, Any] = {
+        "id": gpu.id,
+        "name": gpu.name,
+        "pool": None,
+        "manufacturer": gpu.manufacturer,
+        "memory": gpu.memory_gib,
+        "secure": secure is not None,
+        "community": community is not None,
+        "price": {"secure": secure or 0, "community": community or 0},
+        "maxCount": {"secure": 8 if secure else 0, "community": 4 if community else 0},
+    }
+    if with_stock:
+        level = "HIGH" if offered(gpu.id) and (secure or community) else "NONE"
+        item["availability"] = level
+        item["dataCenters"] = [{"id": DATA_CENTER, "name": "This machine", "availability": level}]
+        item["cudaVersions"] = [{"version": "12.8", "available": level != "NONE"}]
+    return item
+
+
+def billing_for_pods(pods: Iterable[Pod], query: Mapping[str, str], now: datetime) -> dict[str, Any]:
+    """Cost per pod and bucket. Buckets longer than an hour begin at midnight UTC.
+
+    Raises:
+        Problem: 400 or 422 for a bad query.
+    """
+    size = query.get("bucketSize", "day")
+    if size not in BUCKETS:
+        raise Problem(422, "Request validation failed.", errors=["$.bucketSize: unknown bucket size"])
+    start, end = _span(query, now, BUCKETS[size])
+    records: list[dict[str, Any]] = []
+    for pod in pods:
+        if query.get("podId", pod.id) == pod.id:
+            records += _records(pod, start, end, BUCKETS[size], now)
+    totals = {key: round(sum(r[key] for r in records), 9) for key in _amounts(0, gpu=True)}
+    asked = {"startTime": iso(start), "endTime": iso(end), "bucketSize": size, "podId": query.get("podId")}
+    return {
+        "records": records,
+        "metadata": {
+            "query": asked,
+            "recordCount": len(records),
+            "uniquePodCount": len({record["podId"] for record in records}),
+            "totals": totals,
+        },
+    }
+
+
+def _span(query: Mapping[str, str], now: datetime, bucket: timedelta) -> tuple[datetime, datetime]:
+    if "lastN" in query and ("startTime" in query or "endTime" in query):
+        raise Problem(400, "lastN and startTime/endTime are mutually exclusive")
+    try:
+        end = parse_iso(query["endTime"]) if "endTime" in query else now
+        if "lastN" in query:
+            start = end - bucket * (int(query["lastN"]) - 1)
+        else:
+            start = parse_iso(query["startTime"]) if "startTime" in query else end - timedelta(days=30)
+    except (ValueError, OverflowError) as exc:
+        raise Problem(422, "Request validation failed.", errors=[f"$: {exc}"]) from exc
+    return _floor(start, bucket), max(_floor(end, bucket), _floor(start, bucket)) + bucket
+
+
+def _floor(moment: datetime, bucket: timedelta) -> datetime:
+    moment = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return moment if bucket < timedelta(days=1) else moment.replace(hour=0)
+
+
+def _records(pod: Pod, start: datetime, end: datetime, bucket: timedelta, now: datetime) -> Iterable[dict[str, Any]]:
+    first = max(start, _floor(pod.created_at, bucket))
+    while first < min(end, now):
+        last = first + bucket
+        seconds = sum(_overlap_s(p.start, p.end or now, first, last) for p in pod.paid)
+        if seconds > 0:
+            amounts = _amounts(pod.usd_h * seconds / 3600, gpu=pod.request.gpu is not None)
+            yield {"startTime": iso(first), "endTime": iso(last), "podId": pod.id, **amounts}
+        first = last
+
+
+def _overlap_s(start: datetime, end: datetime, first: datetime, last: datetime) -> float:
+    return max(0.0, (min(end, last) - max(start, first)).total_seconds())
+
+
+def _amounts(usd: float, *, gpu: bool) -> dict[str, float]:
+    usd = round(usd, 9)
+    return {
+        "totalAmount": usd, "gpuAmount": usd if gpu else 0.0, "cpuAmount": 0.0 if gpu else usd, "diskAmount": 0.0,
+    }  # fmt: skip
