@@ -42,7 +42,7 @@ class Pace:
 
 
 LOCAL_PACE = Pace(
-    pods_s=0.5,
+    pods_s=1.0,
     jobs_s=0.3,
     alerts_s=0.5,
     metrics_s=0.3,

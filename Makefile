@@ -1,0 +1,36 @@
+# Everything happens in .venv; nothing outside this folder is touched.
+PYTHON ?= python3
+# A CPU build of torch is a tenth of the size: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test check setup render clean
+
+demo: setup ## run the main job on the embedded cloud
+	$(BIN)/runspec specs/cpt.yaml --doc none
+
+test: setup ## run the whole test suite, real training included
+	$(BIN)/python -m pytest
+
+check: setup ## what CI checks beside the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/runspec validate specs
+	$(BIN)/runspec schema --check
+	$(BIN)/runspec render --check
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || (echo "runspec needs Python 3.11 or newer; say which with PYTHON=python3.12"; exit 1)
+	@echo "setting up .venv (a few minutes the first time: torch is large)"
+	$(PYTHON) -m venv .venv
+	$(if $(TORCH_INDEX),$(PIP) 'torch>=2.6,<2.14' --index-url $(TORCH_INDEX))
+	$(PIP) -e '.[train,dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv .runspec

@@ -1,0 +1,54 @@
+"""Brings specs and recorded runs together for the tracking document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from runner.errors import DiagnosedError
+from runner.reports.document import check_document, write_document
+from runner.reports.standing import DocumentModel, Subject, build_model, subject
+from runner.spec.find import find_spec_files
+from runner.spec.loader import SpecFile, find_phase, load_spec
+from runner.store.store import Store
+
+
+def model_of(specs: Sequence[SpecFile], store: Store) -> DocumentModel:
+    """What the document can say: every spec, judged by every recorded run."""
+    return build_model([_subject(file) for file in specs], store.recorded_runs())
+
+
+def _subject(file: SpecFile) -> Subject:
+    phases = {name: find_phase(name, file.path) for name in file.spec.phases}
+    return subject(
+        file.spec,
+        {name: found.resolve(file.spec, {}) for name, found in phases.items()},
+        file=str(file.path),
+        digest=file.digest,
+        phase_digests={name: found.digest for name, found in phases.items()},
+    )
+
+
+def specs_below(folder: Path) -> list[SpecFile]:
+    """All specs of a folder, in the order of their files."""
+    return [load_spec(path) for path in find_spec_files([folder])]
+
+
+def update_document(path: Path, store: Store, *, specs_root: Path) -> None:
+    """Update the document after a run, if there is one; a problem with it never changes the run's result."""
+    if not path.exists():
+        return
+    try:
+        changed = write_document(path, model_of(specs_below(specs_root), store))
+    except DiagnosedError as exc:
+        click.echo(f"{exc}\nthe document {path} was left as it is; the run itself is recorded", err=True)
+        return
+    if changed:
+        click.echo(f"updated {path}", err=True)
+
+
+def stale_parts(path: Path, store: Store, *, specs_root: Path) -> str:
+    """The difference that rendering would make; empty when the document is up to date."""
+    return check_document(path, model_of(specs_below(specs_root), store))

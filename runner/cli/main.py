@@ -1,0 +1,124 @@
+"""`runspec`: finds the command, turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from runner import __version__
+from runner.errors import DiagnosedError, ProviderError, RunspecError, did_you_mean
+
+COMMANDS = {
+    "run": "Run specs and judge them; a bare path means this.",
+    "plan": "Show exactly what would run, and what it may cost.",
+    "validate": "Check specs and datasets; starts nothing.",
+    "list": "List specs with their phases and last verdicts.",
+    "history": "List recorded runs, or show one of them.",
+    "render": "Write results into the tracking document.",
+    "reap": "Find pods that earlier runs may have left, and end them.",
+    "schema": "Print, write or check the JSON Schemas of the spec format.",
+    "local": "The embedded cloud by itself.",
+}
+
+USAGE_ERROR = 2
+NO_VERDICT = 3
+
+
+class CommandGroup(click.Group):
+    """A group whose commands are imported on use, and whose default command is `run`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"runner.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """`runspec specs/cpt.yaml --phase basic` is `runspec run specs/cpt.yaml --phase basic`."""
+        first = next((arg for arg in args if not arg.startswith("-")), None)
+        if first is not None and first not in COMMANDS and _looks_like_path(first):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name and name not in COMMANDS:
+            hint = did_you_mean(name, COMMANDS) or "a spec is given as a path, such as `specs/cpt.yaml`"
+            raise click.UsageError(f"there is no command or file `{name}`: {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _looks_like_path(word: str) -> bool:
+    return word.endswith((".yaml", ".yml")) or os.sep in word or Path(word).exists()
+
+
+@click.group(
+    cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "RUNSPEC"}
+)
+@click.version_option(__version__, prog_name="runspec", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Test fine-tuning templates that train on RunPod through FineTune Lab.
+
+    `runspec specs/cpt.yaml` runs one spec on the embedded cloud: no account, no GPU, real training of a tiny model.
+    """
+
+
+def main() -> NoReturn:
+    """Entry point of the command `runspec`."""
+    sys.exit(run_cli(sys.argv[1:]))
+
+
+def run_cli(args: list[str]) -> int:
+    """Run one command line; returns its exit code and never raises for a user's mistake."""
+    try:
+        result = cli.main(args=args, prog_name="runspec", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.Abort:
+        return 130
+    except click.ClickException as exc:
+        exc.show()
+        return USAGE_ERROR
+    except RunspecError as exc:
+        click.echo(_message(exc), err=True)
+        return NO_VERDICT if isinstance(exc, ProviderError) else USAGE_ERROR
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return USAGE_ERROR
+    except Exception:  # a bug of ours: say so, and where its traceback is
+        click.echo(_bug(), err=True)
+        return NO_VERDICT
+    return result if isinstance(result, int) else 0
+
+
+def _message(exc: RunspecError) -> str:
+    return str(exc) if isinstance(exc, DiagnosedError) else f"error: {exc}"
+
+
+def _bug() -> str:
+    handle, name = tempfile.mkstemp(prefix="runspec-bug-", suffix=".txt")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(f"runspec {__version__}\n{traceback.format_exc()}")
+    return f"error: this is a bug in runspec, not in your spec; its traceback is in {name}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from runner.results import Target
+from runner.spec.conditions import Scalar
+from runner.spec.yaml_tree import parse_scalar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_STATE = ".runspec"
+DEFAULT_DOCUMENT = "reports/RUNPOD_TESTING.md"
+
+
+def parse_vars(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> Mapping[str, Scalar]:
+    """`--set name=value`, the value read as YAML would: `100` is a number, `yes` is text."""
+    found: dict[str, Scalar] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise click.BadParameter(f"`{text}` is not of the form name=value")
+        found[name.strip()] = parse_scalar(value)
+    return found
+
+
+def parse_usd(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """`--max-spend 2` and `--max-spend '2 USD'` both mean two dollars."""
+    if value is None:
+        return None
+    try:
+        amount = float(value.removesuffix("USD").strip().removeprefix("$"))
+    except ValueError:
+        raise click.BadParameter(f"`{value}` is not an amount of US dollars, such as `2`") from None
+    if not amount >= 0:  # also catches NaN
+        raise click.BadParameter("a spend limit cannot be negative")
+    return amount
+
+
+def selecting(command: F) -> F:
+    """Options that choose specs and jobs."""
+    for option in reversed(
+        [
+            click.argument("paths", nargs=-1, type=click.Path(path_type=Path)),
+            click.option("-p", "--phase", "phases", multiple=True, help="Only this phase (repeatable)."),
+            click.option("-k", "keyword", default="", help="Only jobs whose key contains this."),
+            click.option("-t", "--tag", "tags", multiple=True, help="Only specs with this tag (repeatable)."),
+            click.option("--repeat", type=click.IntRange(1, 100), help="Jobs per spec and phase."),
+            click.option(
+                "--set", "vars_", multiple=True, callback=parse_vars, metavar="NAME=VALUE", help="Set a variable."
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def targeting(command: F) -> F:
+    """Options that choose where jobs run and what they may cost."""
+    for option in reversed(
+        [
+            click.option(
+                "--target",
+                type=click.Choice([Target.LOCAL.value, Target.CLOUD.value]),
+                default=Target.LOCAL.value,
+                show_default=True,
+                help="`local`: the embedded cloud. `cloud`: RunPod and FineTune Lab; costs money.",
+            ),
+            click.option("--max-spend", callback=parse_usd, metavar="USD", help="Most that this invocation may cost."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def with_state(command: F) -> F:
+    """Where runs are recorded."""
+    return click.option(
+        "--state",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=DEFAULT_STATE,
+        show_default=True,
+        help="Folder that runs are recorded in.",
+    )(command)
+
+
+def with_document(command: F) -> F:
+    """Which tracking document is kept up to date."""
+    return click.option(
+        "--doc",
+        "document",
+        default=DEFAULT_DOCUMENT,
+        show_default=True,
+        metavar="PATH|none",
+        help="Tracking document to update.",
+    )(command)

@@ -1,0 +1,174 @@
+"""`runspec [run] PATH…`: run specs, judge them, update the document."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from runner import __version__
+from runner.cli.loading import check_datasets, plan_of
+from runner.cli.options import selecting, targeting, with_document, with_state
+from runner.cli.progress import Mode, showing
+from runner.plan import Plan
+from runner.results import Target
+from runner.spec.conditions import Scalar
+
+if TYPE_CHECKING:
+    from runner.engine.interrupt import Interrupt
+    from runner.engine.run import Options
+    from runner.providers.settings import Settings
+    from runner.store.store import Store
+
+NOTHING_SELECTED = 5
+
+
+@click.command("run")
+@selecting
+@targeting
+@click.option("-j", "--jobs", "parallel", type=click.IntRange(1, 64), default=1, show_default=True, help="In parallel.")
+@click.option("-x", "--exitfirst", is_flag=True, help="Launch nothing more after the first job that did not pass.")
+@click.option("--max-fail", type=click.IntRange(1), help="Launch nothing more after so many.")
+@with_document
+@click.option(
+    "--progress",
+    type=click.Choice(["auto", "rich", "plain", "jsonl", "none"]),
+    default="auto",
+    show_default=True,
+    help="How the run is shown while it goes on.",
+)
+@with_state
+def command(
+    paths: tuple[Path, ...],
+    phases: tuple[str, ...],
+    keyword: str,
+    tags: tuple[str, ...],
+    repeat: int | None,
+    vars_: Mapping[str, Scalar],
+    target: str,
+    max_spend: float | None,
+    parallel: int,
+    exitfirst: bool,
+    max_fail: int | None,
+    document: str,
+    progress: Mode,
+    state: Path,
+) -> int:
+    """Run specs and judge them. PATHS are spec files or folders; `specs/` when none is given."""
+    from runner.cli.targets import check_target
+    from runner.engine.run import Options
+
+    plan = plan_of(
+        paths,
+        phases=phases,
+        keyword=keyword,
+        tags=tags,
+        repeat=repeat,
+        vars_=vars_,
+        target=Target(target),
+        max_spend_usd=max_spend,
+    )
+    if not plan.jobs:
+        click.echo("nothing selected: no job of these specs matches the given phases, tags and `-k`", err=True)
+        return NOTHING_SELECTED
+    check_datasets(plan.jobs)
+    settings = check_target(plan.target, max_spend_usd=max_spend, folder=plan.jobs[0].base_dir)
+    options = Options(parallel=parallel, max_fail=1 if exitfirst else max_fail)
+    launch = _Launch(plan, options, progress, state)
+    return launch.run(settings, None if document == "none" else Path(document))
+
+
+class _Launch:
+    """One invocation: state directory, target, signals, progress, summary, document."""
+
+    def __init__(self, plan: Plan, options: Options, progress: Mode, state_dir: Path) -> None:
+        self._plan = plan
+        self._options = options
+        self._progress = progress
+        self._state_dir = state_dir
+
+    def run(self, settings: Settings | None, document: Path | None) -> int:
+        """Run the plan, print the summary, update the document; returns the exit code."""
+        from runner.cli.documents import update_document
+        from runner.cli.summary import print_run
+        from runner.cli.system import new_run_id
+        from runner.store.store import Store
+
+        run = new_run_id()
+        with Store.open(self._state_dir) as store:
+            code = asyncio.run(self._run(store, run, settings))
+            if document is not None:
+                update_document(document, store, specs_root=self._plan.jobs[0].base_dir)
+            print_run(store, run)
+        return code
+
+    async def _run(self, store: Store, run: str, settings: Settings | None) -> int:
+        from runner.cli.leftovers import end_or_announce
+        from runner.cli.targets import open_world
+        from runner.engine.interrupt import Interrupt
+        from runner.engine.run import RunInfo, run_plan
+
+        interrupt = Interrupt()
+        with _signals(interrupt, self._state_dir):
+            async with open_world(
+                self._plan.target, store.journal(run), state_dir=self._state_dir, settings=settings
+            ) as world:
+                await end_or_announce(store, world, self._plan.target)
+                with showing(self._progress, now=world.clock.now) as listener:
+                    return await run_plan(
+                        self._plan,
+                        world,
+                        info=RunInfo(run=run, command=_command_line(), version=__version__, commit=_commit()),
+                        interrupt=interrupt,
+                        options=self._options,
+                        listeners=[listener],
+                    )
+
+
+@contextmanager
+def _signals(interrupt: Interrupt, state_dir: Path) -> Iterator[None]:
+    """First SIGINT, SIGTERM or SIGHUP: collect and release. Second: release only. Third: leave at once."""
+    loop = asyncio.get_running_loop()
+
+    def escalate() -> None:
+        level = interrupt.escalate()
+        if level == 1:
+            click.echo("\ninterrupted: collecting evidence and giving pods back (again: only give pods back)", err=True)
+        elif level == 2:
+            click.echo("\ngiving pods back, collecting nothing more (again: leave at once)", err=True)
+        else:
+            click.echo(f"\nleft at once: pods may still bill; run `runspec reap --state {state_dir}`", err=True)
+            os._exit(6)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, escalate)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+def _command_line() -> str:
+    return shlex.join(["runspec", *sys.argv[1:]])
+
+
+def _commit() -> str | None:
+    """The commit of the folder we run in; None outside a repository."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None

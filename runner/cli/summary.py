@@ -1,0 +1,26 @@
+"""The result of a run on the terminal: a table of verdicts, and the verdict as the last line."""
+
+from __future__ import annotations
+
+import os
+
+from rich.console import Console
+
+from runner.reports.evidence import summarise
+from runner.reports.terminal import print_summary
+from runner.store.store import Store
+
+
+def stdout_console() -> Console:
+    """Standard output; a pipe gets lines as long as they are, whatever the width of some terminal."""
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(highlight=False, width=200)
+    return console
+
+
+def print_run(store: Store, run: str) -> None:
+    """Print one recorded run."""
+    report = summarise(store.load_run(run))
+    if report is not None:
+        print_summary(report, stdout_console())

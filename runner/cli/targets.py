@@ -1,0 +1,112 @@
+"""Opens the target of a run: the embedded cloud in this process, or RunPod and FineTune Lab."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from runner.cli.system import SystemClock
+from runner.datasets.source import check_dataset, open_dataset
+from runner.datasets.validate import DatasetSummary
+from runner.engine.world import LOCAL_PACE, Pace, World
+from runner.errors import Diagnostic, PlanError
+from runner.plan import Plan, PlannedJob
+from runner.ports import Journal
+from runner.providers.connect import open_lab, open_runpod
+from runner.providers.settings import Settings
+from runner.results import Target
+
+TRAIN_MODULES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
+
+
+class Datasets:
+    """The rows of planned jobs, from the files beside their specs."""
+
+    def check(self, job: PlannedJob) -> DatasetSummary:
+        """Validate every row."""
+        return check_dataset(job.spec.dataset, base_dir=job.base_dir, needs_reward=job.needs_reward)
+
+    def rows(self, job: PlannedJob) -> bytes:
+        """The rows, ready to upload."""
+        return open_dataset(job.spec.dataset, base_dir=job.base_dir)
+
+
+def check_target(target: Target, *, max_spend_usd: float | None, folder: Path) -> Settings | None:
+    """Refuse a run whose target cannot work, before anything starts.
+
+    Raises:
+        PlanError: a package, a key or a spend limit is missing.
+    """
+    problems = []
+    if target is Target.LOCAL:
+        missing = [name for name in TRAIN_MODULES if importlib.util.find_spec(name) is None]
+        if missing:
+            problems.append(
+                Diagnostic(
+                    "target.no-training",
+                    f"the local target really trains, but {', '.join(missing)} cannot be imported",
+                    fix="pip install 'finetune-runspec[train]' (with a CPU build of torch first, see the README)",
+                )
+            )
+        if problems:
+            raise PlanError(problems)
+        return None
+    settings = Settings.load(os.environ, folder)
+    if max_spend_usd is None:
+        problems.append(
+            Diagnostic(
+                "target.no-spend-limit",
+                "a run on the cloud costs money and needs a limit",
+                fix="add `--max-spend 2` (US dollars, for the whole invocation)",
+            )
+        )
+    if settings.runpod_key is None:
+        problems.append(_missing("RUNPOD_API_KEY", "to watch the pod and to prove that it is gone"))
+    if settings.lab_jwt is None and settings.refresh_token is None:
+        problems.append(_missing("FINETUNE_LAB_JWT", "to store the configuration, deploy and read alerts"))
+    if problems:
+        raise PlanError(problems)
+    return settings
+
+
+def _missing(name: str, purpose: str) -> Diagnostic:
+    return Diagnostic(
+        "target.no-credential",
+        f"`{name}` is not set; it is needed {purpose}",
+        fix=f"export {name}=…, or put it in .env",
+    )
+
+
+@asynccontextmanager
+async def open_world(
+    target: Target, journal: Journal, *, state_dir: Path, settings: Settings | None
+) -> AsyncIterator[World]:
+    """Everything a run touches, until the block ends; the embedded cloud ends its pods with it."""
+    if target is Target.CLOUD and settings is not None:
+        async with _connected(settings, journal, Pace()) as world:
+            yield world
+        return
+    from runner.local.cloud import EmbeddedCloud
+
+    async with EmbeddedCloud((state_dir / "local").resolve()) as cloud:
+        local = Settings.of_local(asdict(cloud.endpoints))
+        # The session token has no request limit there, and a tiny model is watched many times a second.
+        async with _connected(replace(local, lab_api_key=None), journal, LOCAL_PACE) as world:
+            yield world
+
+
+@asynccontextmanager
+async def _connected(settings: Settings, journal: Journal, pace: Pace) -> AsyncIterator[World]:
+    async with open_runpod(settings) as cloud, open_lab(settings) as lab:
+        yield World(cloud=cloud, lab=lab, journal=journal, clock=SystemClock(), datasets=Datasets(), pace=pace)
+
+
+def worst_case(plan: Plan) -> str:
+    """What a plan may cost at most, in words."""
+    if plan.target is Target.LOCAL:
+        return "$0.00 (local)"
+    return f"at most ${plan.worst_case_usd:.2f}"

@@ -1,0 +1,235 @@
+"""Marks in a document somebody else writes: which bytes are ours to replace.
+
+A region is everything between a line `<!-- runspec:begin ID -->` and a line `<!-- runspec:end ID sha256:… -->`; the
+hash is that of what was rendered last, so that a hand edit shows. A keyed checkbox is a list item with
+`<!-- runspec:check KEY -->`: ours are its tick and the words after an arrow behind the mark. Marks in fenced code are
+somebody's example and mean nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from runner.errors import Diagnostic, Span
+
+_BOM = b"\xef\xbb\xbf"
+_MARK = re.compile(rb"^ {0,3}<!--[ \t]*runspec:(?P<verb>[a-z]*)(?P<rest>.*)$", re.DOTALL)
+_BEGIN = re.compile(rb"^ {0,3}<!-- runspec:begin (?P<id>[a-z][a-z0-9:_-]*) -->[ \t]*$")
+_END = re.compile(
+    rb"^(?P<head> {0,3}<!-- runspec:end (?P<id>[a-z][a-z0-9:_-]*))(?: sha256:(?P<hash>[0-9a-f]+))?(?P<tail> -->[ \t]*)$"
+)
+_FENCE = re.compile(rb"^ {0,3}(?P<fence>`{3,}|~{3,})(?P<info>.*)$", re.DOTALL)
+_CHECK = re.compile(
+    rb"^(?P<head>[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+\[)(?P<tick>[ xX])"
+    rb"(?P<label>\][ \t].*?<!-- runspec:check (?P<key>[a-z][a-z0-9._-]*) -->)"
+    rb"(?P<words> \xe2\x86\x92 \*[^*]*\*)?(?P<after>.*)$",
+    re.DOTALL,
+)
+_LOOSE_CHECK = re.compile(rb"(?<!`)<!--[ \t]*runspec:check\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Lines of the author's, none of them marked."""
+
+    lines: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A marked stretch. `line` is where its begin mark stands, from 1."""
+
+    id: str
+    line: int
+    begin: bytes
+    body: tuple[bytes, ...]
+    end: bytes
+
+    @property
+    def newline(self) -> bytes:
+        """The line end that the author uses here."""
+        return b"\r\n" if self.begin.endswith(b"\r\n") else b"\n"
+
+    @property
+    def current(self) -> str:
+        """What is in it now, without the author's line ends and trailing blanks."""
+        text = b"".join(self.body).decode("utf-8", "surrogateescape")
+        return "".join(line.rstrip() + "\n" for line in text.split("\n")[:-1])
+
+    @property
+    def was_edited(self) -> bool:
+        """It holds something that runspec did not write."""
+        match = _END.match(_bare(self.end))
+        recorded = match["hash"].decode() if match and match["hash"] else None
+        return bool(self.current.strip()) if recorded is None else recorded != digest(self.current)
+
+    def with_content(self, content: str) -> bytes:
+        """The region's bytes with new content, whose lines end in a line feed."""
+        match = _END.match(_bare(self.end))
+        assert match is not None  # noqa: S101 - it was parsed with the same pattern
+        end = match["head"] + b" sha256:" + digest(content).encode() + match["tail"] + _line_end(self.end)
+        body = content.encode("utf-8", "surrogateescape").replace(b"\n", self.newline)
+        return self.begin + body + end
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A keyed checkbox: one line of the author's with a tick of ours."""
+
+    key: str
+    line: int
+    source: bytes
+
+    def with_tick(self, *, is_ticked: bool, words: str) -> bytes:
+        """The line with its tick set, and with the words of the evidence (Markdown) behind the mark."""
+        match = _CHECK.match(_bare(self.source))
+        assert match is not None  # noqa: S101 - it was parsed with the same pattern
+        tick = (b"x" if match["tick"] == b" " else match["tick"]) if is_ticked else b" "
+        # An asterisk would end the emphasis by which these words are known to be ours next time.
+        shown = words.replace("\\*", "∗").replace("*", "∗")
+        tail = f" → *{shown}*".encode() if words else b""
+        return match["head"] + tick + match["label"] + tail + match["after"] + _line_end(self.source)
+
+
+Part = Text | Region | Check
+
+
+def part_bytes(part: Part) -> bytes:
+    """A part as it stands in the document."""
+    match part:
+        case Text():
+            return b"".join(part.lines)
+        case Region():
+            return part.begin + b"".join(part.body) + part.end
+        case Check():
+            return part.source
+
+
+def digest(content: str) -> str:
+    """Twelve hex digits that tell whether generated content is still as it was generated."""
+    return sha256(content.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
+def parse(document: bytes, file: str) -> tuple[list[Part], list[Diagnostic]]:
+    """The parts of a document, which joined give its bytes again, and what is wrong with its marks."""
+    return _Parser(document, file).run()
+
+
+class _Parser:
+    def __init__(self, document: bytes, file: str) -> None:
+        bom = document[: len(_BOM)] if document.startswith(_BOM) else b""
+        *whole, last = document[len(bom) :].split(b"\n")
+        self._lines = [line + b"\n" for line in whole] + ([last] if last else [])
+        self._file = file
+        self._parts: list[Part] = [Text((bom,))] if bom else []
+        self._text: list[bytes] = []
+        self._problems: list[Diagnostic] = []
+
+    def run(self) -> tuple[list[Part], list[Diagnostic]]:
+        fence = b""
+        lines = iter(enumerate(self._lines, 1))
+        for number, line in lines:
+            was_fenced = bool(fence)
+            fence = _fence_after(fence, _bare(line))
+            if was_fenced or fence:
+                self._text.append(line)
+            elif _BEGIN.match(_bare(line)):
+                self._region(number, line, lines)
+            else:
+                self._other(number, line)
+        self._flush()
+        return self._parts, self._problems
+
+    def _region(self, number: int, begin: bytes, lines: Iterator[tuple[int, bytes]]) -> None:
+        match = _BEGIN.match(_bare(begin))
+        assert match is not None  # noqa: S101 - the caller looked
+        id_ = match["id"].decode()
+        body: list[bytes] = []
+        for at, line in lines:
+            end = _END.match(_bare(line))
+            if end is not None and end["id"] == match["id"]:
+                self._flush()
+                self._parts.append(Region(id_, number, begin, tuple(body), line))
+                return
+            if end is not None or _BEGIN.match(_bare(line)):
+                self._problem(
+                    at,
+                    "report.crossed-regions",
+                    f"region `{id_}` has not ended before this mark",
+                    f"put `<!-- runspec:end {id_} -->` before it",
+                )
+                self._text += [begin, *body, line]
+                return
+            body.append(line)
+        self._problem(
+            number,
+            "report.open-region",
+            f"region `{id_}` has no end",
+            f"put a line `<!-- runspec:end {id_} -->` where it ends",
+        )
+        self._text += [begin, *body]
+
+    def _other(self, number: int, line: bytes) -> None:
+        bare = _bare(line)
+        check = _CHECK.match(bare)
+        mark = _MARK.match(bare)
+        if check is not None:
+            self._flush()
+            self._parts.append(Check(check["key"].decode(), number, line))
+            return
+        self._text.append(line)
+        if _END.match(bare):
+            self._problem(number, "report.stray-end", "this region ends but never began", "remove the line")
+        elif mark is not None and mark["verb"] != b"check":
+            self._problem(
+                number,
+                "report.bad-mark",
+                "this mark is not one that runspec knows",
+                "write `<!-- runspec:begin ID -->` or `<!-- runspec:end ID -->`, alone on its line",
+            )
+        elif _LOOSE_CHECK.search(bare):
+            self._problem(
+                number,
+                "report.bad-check",
+                "this mark has no checkbox that it could tick",
+                "write `- [ ] What is done <!-- runspec:check SPEC.PHASE -->` on one line",
+            )
+
+    def _flush(self) -> None:
+        if self._text:
+            self._parts.append(Text(tuple(self._text)))
+            self._text = []
+
+    def _problem(self, number: int, code: str, message: str, fix: str) -> None:
+        self._problems.append(
+            Diagnostic(code, message, line_span(self._file, number, self._lines), label="here", fix=fix)
+        )
+
+
+def line_span(file: str, number: int, lines: Sequence[bytes]) -> Span:
+    """A whole line of a document as a place."""
+    text = _bare(lines[number - 1]).decode("utf-8", "replace") if 0 < number <= len(lines) else ""
+    return Span(file, number, 1, max(1, len(text)), text)
+
+
+def _bare(line: bytes) -> bytes:
+    return line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _line_end(line: bytes) -> bytes:
+    return line[len(_bare(line)) :]
+
+
+def _fence_after(fence: bytes, line: bytes) -> bytes:
+    """The fence that is open after this line; empty when none is."""
+    match = _FENCE.match(line)
+    if match is None:
+        return fence
+    if not fence:
+        opens = match["fence"][:1] == b"~" or b"`" not in match["info"]
+        return match["fence"] if opens else b""
+    closes = match["fence"].startswith(fence) and not match["info"].strip()
+    return b"" if closes else fence

@@ -1,0 +1,209 @@
+"""What each region of the document holds. A new kind of region is one function and one line in `REGIONS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from jinja2 import Environment
+
+from runner.reports import phrases, wording
+from runner.reports.evidence import UNJUDGED, JobReport
+from runner.reports.markdown import Markdown, code, environment, escaped, inline
+from runner.reports.phrases import joined
+from runner.reports.standing import DocumentModel, PhaseResult, Standing, Status, TemplateStanding
+from runner.results import Outcome
+
+SHOWN_RESULTS = 20
+
+Section = Callable[[DocumentModel, str], str]
+"""Content of a region from the model and what stands behind the colon of its id (empty without one)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A criterion or kind of evidence that nobody could have."""
+
+    spec: str
+    phase: str
+    what: str
+    why: str
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """Whether a criterion is ticked, and what is said behind it."""
+
+    is_met: bool
+    words: Markdown
+
+
+def inventory(model: DocumentModel, _: str) -> str:
+    """The table of all templates."""
+    return _render("inventory.md.j2", model=model)
+
+
+def status(model: DocumentModel, spec: str) -> str:
+    """One template's status, and the evidence of each phase."""
+    return _render("status.md.j2", one=_of(model, spec))
+
+
+def plan(model: DocumentModel, spec: str) -> str:
+    """One template's phases and criteria as checkboxes."""
+    return _render("plan.md.j2", one=_of(model, spec))
+
+
+def results(model: DocumentModel, spec: str) -> str:
+    """One template's results, newest first."""
+    return _render("results.md.j2", one=_of(model, spec), shown=SHOWN_RESULTS)
+
+
+def updated(model: DocumentModel, _: str) -> str:
+    """When the newest evidence is from."""
+    return _render("updated.md.j2", model=model)
+
+
+def gaps(model: DocumentModel, _: str) -> str:
+    """What could not be known, and why."""
+    found = [gap for one in model.templates for phase in one.phases for gap in _gaps_of(phase)]
+    return _render("gaps.md.j2", gaps=found)
+
+
+def next_steps(model: DocumentModel, _: str) -> str:
+    """What to run or look at next, failures first."""
+    order = (Status.FAILED, Status.FLAKY, Status.NO_VERDICT, Status.STALE, Status.PENDING)
+    phases = [phase for one in model.templates for phase in one.phases if phase.status in order]
+    phases.sort(key=lambda phase: order.index(phase.status))
+    return _render("next-steps.md.j2", steps=[_step(phase) for phase in phases])
+
+
+REGIONS: Mapping[str, Section] = {
+    "inventory": inventory,
+    "status:": status,
+    "plan:": plan,
+    "results:": results,
+    "updated": updated,
+    "gaps": gaps,
+    "next-steps": next_steps,
+}
+"""By region id; one that ends in a colon is followed by the name of a spec."""
+
+
+def _of(model: DocumentModel, spec: str) -> TemplateStanding:
+    found = model.template(spec)
+    assert found is not None, spec  # noqa: S101 - `document` has looked
+    return found
+
+
+def _render(name: str, **values: object) -> str:
+    text = _templates().get_template(name).render(values)
+    return "\n".join(line.rstrip() for line in text.strip("\n").split("\n")) + "\n"
+
+
+def _step(standing: Standing) -> Markdown:
+    where = f"{code(standing.subject.name)}, {escaped(standing.phase.title)}"
+    shown = standing.decisive or (standing.results[0] if standing.results else None)
+    match standing.status:
+        case Status.FAILED | Status.FLAKY if shown is not None:
+            return Markdown(f"{where}: {standing.status}, look at it with {code(f'runspec explain {shown.run}')}")
+        case Status.STALE:
+            return Markdown(f"{where}: stale, {standing.why_stale}; run it again with {code(standing.command)}")
+        case Status.PENDING:
+            return Markdown(f"{where}: not run yet, {code(standing.command)}")
+        case _:
+            return Markdown(f"{where}: no verdict yet; run it again with {code(standing.command)}")
+
+
+def _gaps_of(standing: Standing) -> Iterator[Gap]:
+    shown = standing.decisive
+    if shown is None:
+        return
+    for verdict in shown.verdicts:
+        if verdict.outcome is Outcome.UNKNOWN and verdict.finding.observed != UNJUDGED:
+            yield Gap(standing.subject.name, standing.phase.name, verdict.title, verdict.finding.observed, shown.run)
+    for source, reason in {one.source: one.reason for job in shown.jobs for one in job.missing}.items():
+        yield Gap(standing.subject.name, standing.phase.name, f"All that needs {source}", reason, shown.run)
+
+
+def verdict_of(standing: Standing, criterion: str) -> Met:
+    """Whether the evidence of a phase ticks one of its criteria; stale, flaky and unknown never do."""
+    shown = standing.decisive
+    found = next((one for one in shown.verdicts if one.id == criterion), None) if shown else None
+    if found is None:
+        return Met(is_met=False, words=Markdown(""))
+    if standing.status in (Status.STALE, Status.FLAKY):
+        return Met(is_met=False, words=Markdown(f" ({standing.status})"))
+    if found.outcome is Outcome.PASSED:
+        return Met(is_met=True, words=Markdown(""))
+    return Met(is_met=False, words=Markdown(f" ({phrases.why_not(found)})"))
+
+
+def job_ids(result: PhaseResult) -> Markdown:
+    """The lab's ids of the training jobs."""
+    ids = [job.lab_job_id for job in result.jobs if job.lab_job_id]
+    return joined(", ", [code(one) for one in ids]) if ids else Markdown("no training job was created")
+
+
+def devices(result: PhaseResult) -> Markdown:
+    """The GPUs that were used."""
+    names = sorted({job.gpu for job in result.jobs if job.gpu})
+    return joined(", ", [escaped(name) for name in names]) if names else Markdown("no pod was created")
+
+
+def findings(result: PhaseResult) -> list[Markdown]:
+    """What is worth a line: criteria that do not hold, issues, what was scaled, what else a reader has to know."""
+    lines = [inline(note) for note in result.notes]
+    for job in result.jobs:
+        lines += [Markdown(phrases.of_job(result, job) + line) for line in _findings_of(job)]
+    return list(dict.fromkeys(lines))
+
+
+def _findings_of(job: JobReport) -> Iterator[Markdown]:
+    if job.outcome is None:
+        yield Markdown("interrupted before a verdict")
+    elif job.reason and job.outcome is not Outcome.PASSED:
+        yield inline(job.reason)
+    for verdict in job.verdicts:
+        if verdict.outcome is not Outcome.PASSED and job.is_judged:
+            yield phrases.finding(verdict)
+    if job.is_flaky:
+        yield Markdown(f"passed only at attempt {job.attempt}")
+    for issue in job.issues:
+        fix = f"; fix: {escaped(issue.fix)}" if issue.fix else ""
+        yield Markdown(f"known issue {code(issue.issue)} ({issue.verdict}): {inline(issue.title)}{fix}")
+    for one in job.scaled:
+        because = f" ({escaped(one.reason)})" if one.reason else ""
+        yield Markdown(f"scaled {code(one.field)}: {escaped(one.before)} → {escaped(one.after)}{because}")
+    for pod in job.unconfirmed:
+        yield Markdown(f"pod {code(pod.name)} is not proven gone: {escaped(pod.why)}")
+
+
+def metrics(result: PhaseResult) -> list[Markdown]:
+    """The curves that were collected, a line a job and metric; says so when there are none."""
+    lines = [Markdown(phrases.of_job(result, job) + phrases.series(one)) for job in result.jobs for one in job.series]
+    return lines or [Markdown("none were received")]
+
+
+@cache
+def _templates() -> Environment:
+    return environment(
+        {
+            "claim": phrases.claim,
+            "day": wording.day,
+            "devices": devices,
+            "evidence": phrases.evidence,
+            "findings": findings,
+            "heading": phrases.heading,
+            "in_short": phrases.in_short,
+            "job_ids": job_ids,
+            "method": wording.method,
+            "metrics": metrics,
+            "minute": wording.minute,
+            "provenance": phrases.provenance,
+            "sign": phrases.sign,
+            "took": wording.duration,
+            "verdict": verdict_of,
+        }
+    )
