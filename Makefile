@@ -5,15 +5,15 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check setup render clean
+.PHONY: demo test check clean
 
-demo: setup ## run the main job on the embedded cloud
-	$(BIN)/runspec specs/cpt.yaml --doc none
+demo: .venv/ready ## run the main job on the embedded cloud
+	$(BIN)/runspec specs/cpt.yaml
 
-test: setup ## run the whole test suite, real training included
+test: .venv/ready-for-tests ## run the whole test suite, real training included
 	$(BIN)/python -m pytest
 
-check: setup ## what CI checks beside the tests
+check: .venv/ready-for-tests ## what CI checks beside the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -22,14 +22,17 @@ check: setup ## what CI checks beside the tests
 	$(BIN)/runspec schema --check
 	$(BIN)/runspec render --check
 
-setup: .venv/installed
-
-.venv/installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || (echo "runspec needs Python 3.11 or newer; say which with PYTHON=python3.12"; exit 1)
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| (echo "runspec needs Python 3.11 or newer; name one with PYTHON=python3.12"; exit 1)
 	@echo "setting up .venv (a few minutes the first time: torch is large)"
 	$(PYTHON) -m venv .venv
 	$(if $(TORCH_INDEX),$(PIP) 'torch>=2.6,<2.14' --index-url $(TORCH_INDEX))
-	$(PIP) -e '.[train,dev]'
+	$(PIP) -e '.[train]'
+	@touch $@
+
+.venv/ready-for-tests: .venv/ready
+	$(PIP) -e '.[train,stats,sdk,dev]'
 	@touch $@
 
 clean:
