@@ -4,10 +4,13 @@
 Standard library only, Python 3.8 or newer, one file: it travels in an environment variable. Each step prints the
 marker line by which a runner follows a start that sends no metric and no alert.
 
-Environment: DATASET_URL, RUNSPEC_TRAINER_URL, JOB_ID; RUNSPEC_TRAINER_SHA256 is checked when given;
-TRAINING_CONFIG_B64 or TRAINING_CONFIG_URL holds the config; RUNSPEC_WORKSPACE (default /workspace) is where files go;
-RUNSPEC_BOOTSTRAP_LINGER_S replaces every waiting time; RUNSPEC_BOOTSTRAP_INSTALL=1 installs the libraries with pip,
-0 never does, and by default a pod that is no local one does so when some are missing.
+Environment: DATASET_URL, or DATASET_B64 for a dataset that travels along; RUNSPEC_TRAINER_URL, JOB_ID;
+RUNSPEC_DATASET_SHA256 (of the bytes that arrive) and RUNSPEC_TRAINER_SHA256 are checked when given;
+TRAINING_CONFIG_B64 or TRAINING_CONFIG_URL holds the config; RUNSPEC_AGENT_B64 holds the agent that looks after this
+pod (gzip), which is started before anything else, and beside which this program never exits; RUNSPEC_WORKSPACE
+(default /workspace) is where files go; RUNSPEC_BOOTSTRAP_LINGER_S replaces every waiting time;
+RUNSPEC_BOOTSTRAP_INSTALL=1 installs the libraries with pip, 0 never does, and by default a pod that is no local one
+does so when some are missing.
 
 Source: FineTune Lab contract §4.3 (generation of December 2025), read 2026-11.
 """
@@ -47,11 +50,22 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 trainers: list[subprocess.Popen[bytes]] = []
 stopped_by: list[int] = []
+agents: list[subprocess.Popen[bytes]] = []
+POD_LOG, ENDED, STARTED = "pod.log", ".training_ended", ".training_started"
 
 
 def say(text: str) -> None:
     """Print one marker line."""
-    print(f"[{time.strftime('%a %b %d %H:%M:%S UTC %Y', time.gmtime())}] {text}", flush=True)
+    emit(f"[{time.strftime('%a %b %d %H:%M:%S UTC %Y', time.gmtime())}] {text}\n".encode())
+
+
+def emit(line: bytes) -> None:
+    """Print, and keep for the agent what was printed."""
+    sys.stdout.buffer.write(line)
+    sys.stdout.buffer.flush()
+    if agents:
+        with Path(POD_LOG).open("ab") as log:
+            log.write(line)
 
 
 def main() -> int:
@@ -60,7 +74,8 @@ def main() -> int:
     workspace = Path(os.environ.get("RUNSPEC_WORKSPACE") or "/workspace")
     workspace.mkdir(parents=True, exist_ok=True)
     os.chdir(workspace)
-    lock_against_restart(workspace / ".training_started")
+    arm_agent(workspace)
+    lock_against_restart(workspace / STARTED)
     say("RunPod Training Script Started")
     say("=== System Information ===")
     say(f"GPU: {gpu_name()}")
@@ -85,6 +100,27 @@ def on_signal(number: int, _frame: object) -> None:
     alive[0].send_signal(number)
 
 
+def arm_agent(workspace: Path) -> None:
+    """Start the agent, first of all: whatever happens to this program, the pod ends when its time is up."""
+    packed = os.environ.get("RUNSPEC_AGENT_B64")
+    if not packed:
+        return
+    program = workspace / "agent.py"
+    program.write_bytes(gzip.decompress(base64.b64decode(packed)))
+    restarted = ["--restarted"] if (workspace / STARTED).exists() else []
+    # A session of its own, so that no signal meant for the training ends it.
+    agents.append(subprocess.Popen([sys.executable, str(program), *restarted], start_new_session=True))
+
+
+def finish(code: int) -> int:
+    """The end of this program; beside an agent it stays, since a container that exits is restarted and billed."""
+    if not agents:
+        return code
+    Path(ENDED).write_text(json.dumps({"at": time.time(), "code": code}), encoding="utf-8")
+    while True:
+        signal.pause()
+
+
 def lock_against_restart(lock: Path) -> None:
     """Idle for ever when the platform restarted the container: a second training would overwrite the first."""
     try:
@@ -102,8 +138,9 @@ def give_up(*lines: str) -> NoReturn:
     """Say why the bootstrap failed, stay a while so that the log can be read, end with 1."""
     for line in lines:
         say(line)
-    linger(LINGER_AFTER_BOOTSTRAP_FAILURE_S)
-    sys.exit(1)
+    if not agents:
+        linger(LINGER_AFTER_BOOTSTRAP_FAILURE_S)
+    sys.exit(finish(1))
 
 
 def linger(seconds: float) -> None:
@@ -160,7 +197,7 @@ def install() -> None:
 def download_dataset(path: Path) -> None:
     say("Downloading dataset...")
     try:
-        content = fetch(os.environ.get("DATASET_URL", ""))
+        content = dataset_bytes()
     except (OSError, ValueError) as exc:
         give_up(
             "✗ ERROR: Failed to download dataset",
@@ -180,15 +217,32 @@ def download_dataset(path: Path) -> None:
     say(f"✓ Dataset {outcome} ({content.count(10)} lines)")
 
 
+def dataset_bytes() -> bytes:
+    """The dataset as it arrives.
+
+    Raises:
+        OSError: it cannot be fetched.
+        ValueError: there is no address, or it is not what was promised.
+    """
+    inline = os.environ.get("DATASET_B64")
+    content = base64.b64decode(inline) if inline else fetch(os.environ.get("DATASET_URL", ""))
+    check_sum(content, os.environ.get("RUNSPEC_DATASET_SHA256", ""))
+    return content
+
+
+def check_sum(content: bytes, expected: str) -> None:
+    """Raises `ValueError` when a checksum was promised and this is not it."""
+    found = hashlib.sha256(content).hexdigest()
+    if expected and found != expected.lower():
+        raise ValueError(f"sha256 is {found}, but {expected} was promised")
+
+
 def download_trainer(path: Path) -> None:
     try:
         content = fetch(os.environ.get("RUNSPEC_TRAINER_URL", ""))
+        check_sum(content, os.environ.get("RUNSPEC_TRAINER_SHA256", ""))
     except (OSError, ValueError) as exc:
         give_up("✗ ERROR: Failed to download standalone_trainer.py", f"{type(exc).__name__}: {exc}")
-    expected = os.environ.get("RUNSPEC_TRAINER_SHA256", "").lower()
-    found = hashlib.sha256(content).hexdigest()
-    if expected and found != expected:
-        give_up("✗ ERROR: Failed to download standalone_trainer.py", f"sha256 is {found}, but {expected} was promised")
     path.write_bytes(content)
     say(f"✓ standalone_trainer.py downloaded ({content.count(10)} lines)")
 
@@ -224,7 +278,7 @@ def write_config(path: Path, workspace: Path) -> None:
     text = json.dumps(moved(config, str(workspace)), indent=2)
     path.write_text(text + "\n", encoding="utf-8")
     say("✓ config.json created")
-    print("\n".join(text.split("\n")[:SHOWN_CONFIG_LINES]), flush=True)
+    emit(("\n".join(text.split("\n")[:SHOWN_CONFIG_LINES]) + "\n").encode())
 
 
 def config_text() -> bytes:
@@ -257,8 +311,7 @@ def train(workspace: Path, job_id: str) -> tuple[int, deque[bytes]]:
             tail.append(line)
             log.write(line)
             log.flush()
-            sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
+            emit(line)
         code = trainer.wait()
     return (code if code >= 0 else 128 - code), tail
 
@@ -269,17 +322,20 @@ def conclude(code: int, tail: deque[bytes]) -> int:
         return 128 + stopped_by[0]
     if code == 0:
         say("✓ Training completed successfully! (exit code: 0)")
+        if agents:
+            say("The agent serves the model; it ends the pod when nobody fetches it any more")
+            return finish(0)
         say("Pod will remain active for 1 hour for model download")
         linger(LINGER_AFTER_SUCCESS_S)
         say("Shutting down pod")
         return 0
     say(f"✗ Training failed with exit code: {code}")
     say(f"Last {SHOWN_TAIL} lines of training output:")
-    sys.stdout.buffer.write(b"".join(tail))
-    sys.stdout.buffer.flush()
-    linger(LINGER_AFTER_TRAINING_FAILURE_S)
-    say("Terminating pod")
-    return code
+    emit(b"".join(tail))
+    if not agents:
+        linger(LINGER_AFTER_TRAINING_FAILURE_S)
+        say("Terminating pod")
+    return finish(code)
 
 
 if __name__ == "__main__":
