@@ -69,7 +69,8 @@ def _print_points(store: Store, run: str, metric: str) -> None:
         for step, values in points.items():
             names |= values.keys()
             if metric in values:
-                click.echo(f"{job}\t{step}\t{values[metric]}")
+                value = values[metric]
+                click.echo(f"{job}\t{step}\t{'' if value is None else value}")
     if metric not in names:
         raise click.BadParameter(f"run {recorded.run} recorded {', '.join(sorted(names)) or 'no metrics'}")
 

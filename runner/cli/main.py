@@ -7,12 +7,14 @@ import os
 import sys
 import tempfile
 import traceback
+from difflib import get_close_matches
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from runner import __version__
+from runner.cli.options import read_environment
 from runner.errors import DiagnosedError, ProviderError, RunspecError, did_you_mean
 
 COMMANDS = {
@@ -29,10 +31,23 @@ COMMANDS = {
 
 USAGE_ERROR = 2
 NO_VERDICT = 3
+BROKEN_PIPE = 141
+"""What a shell reports of a program whose reader went away (128 + SIGPIPE); no verdict is ever 141."""
+
+
+class ReaderGoneError(Exception):
+    """Whoever read our output has stopped, as `head` does."""
 
 
 class CommandGroup(click.Group):
     """A group whose commands are imported on use, and whose default command is `run`."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        # click would turn a broken pipe into exit code 1, which says that a criterion failed.
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as exc:
+            raise ReaderGoneError from exc
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -42,7 +57,7 @@ class CommandGroup(click.Group):
             return None
         module = importlib.import_module(f"runner.cli.{cmd_name}")
         command: click.Command = module.command
-        return command
+        return read_environment(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -60,18 +75,36 @@ class CommandGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0] if args else ""
         if name and name not in COMMANDS:
-            hint = did_you_mean(name, COMMANDS) or "a spec is given as a path, such as `specs/cpt.yaml`"
+            hint = (
+                did_you_mean(name, COMMANDS) or _spec_named(name) or "a spec is given as a path, as in `specs/cpt.yaml`"
+            )
             raise click.UsageError(f"there is no command or file `{name}`: {hint}", ctx)
         return super().resolve_command(ctx, args)
+
+
+def _spec_named(word: str) -> str:
+    """Which file somebody means who gives the name of a spec."""
+    from contextlib import suppress
+
+    from runner.errors import SpecError
+    from runner.spec.find import find_spec_files
+    from runner.spec.loader import load_spec
+
+    folder = Path("specs")
+    named: dict[str, Path] = {}
+    for file in find_spec_files([folder]) if folder.is_dir() else []:
+        with suppress(SpecError):
+            named[load_spec(file).name] = file
+        named.setdefault(file.stem, file)
+    known = next((name for name in (word, *get_close_matches(word, named, n=1, cutoff=0.8)) if name in named), None)
+    return f"did you mean `{named[known]}`?" if known else ""
 
 
 def _looks_like_path(word: str) -> bool:
     return word.endswith((".yaml", ".yml")) or os.sep in word or Path(word).exists()
 
 
-@click.group(
-    cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "RUNSPEC"}
-)
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="runspec", message="%(prog)s %(version)s")
 def cli() -> None:
     """Test fine-tuning templates that train on RunPod through FineTune Lab.
@@ -88,6 +121,17 @@ def main() -> NoReturn:
 def run_cli(args: list[str]) -> int:
     """Run one command line; returns its exit code and never raises for a user's mistake."""
     try:
+        code = _run(args)
+        sys.stdout.flush()
+    except (ReaderGoneError, BrokenPipeError):
+        # Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return code
+
+
+def _run(args: list[str]) -> int:
+    try:
         result = cli.main(args=args, prog_name="runspec", standalone_mode=False)
     except click.exceptions.Exit as done:
         return done.exit_code
@@ -99,10 +143,8 @@ def run_cli(args: list[str]) -> int:
     except RunspecError as exc:
         click.echo(_message(exc), err=True)
         return NO_VERDICT if isinstance(exc, ProviderError) else USAGE_ERROR
-    except BrokenPipeError:
-        # The reader of our output went away, as `head` does. Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return USAGE_ERROR
+    except (ReaderGoneError, BrokenPipeError):
+        raise
     except Exception:  # a bug of ours: say so, and where its traceback is
         click.echo(_bug(), err=True)
         return NO_VERDICT

@@ -18,6 +18,29 @@ DEFAULT_STATE = ".runspec"
 DEFAULT_DOCUMENT = "reports/RUNPOD_TESTING.md"
 
 
+COMMON_FLAGS = frozenset(
+    {
+        "--phase", "--keyword", "--tag", "--repeat", "--set", "--target", "--via", "--max-spend", "--jobs",
+        "--exitfirst", "--max-fail", "--report", "--doc", "--progress", "--state", "--yes",
+    }
+)  # fmt: skip
+"""Flags that mean the same in every command, and so can be set once for all of them."""
+
+
+def environment_variable(flag: str) -> str:
+    """`--max-spend` is also read from `RUNSPEC_MAX_SPEND`."""
+    return "RUNSPEC_" + flag.removeprefix("--").replace("-", "_").upper()
+
+
+def read_environment(command: click.Command) -> click.Command:
+    """Let the common flags of a command be given by environment variables; the command line wins."""
+    for option in command.params:
+        common = next((flag for flag in option.opts if flag in COMMON_FLAGS), None)
+        if common and isinstance(option, click.Option):
+            option.envvar = environment_variable(common)
+    return command
+
+
 def parse_vars(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> Mapping[str, Scalar]:
     """`--set name=value`, the value read as YAML would: `100` is a number, `yes` is text."""
     found: dict[str, Scalar] = {}
@@ -48,7 +71,7 @@ def selecting(command: F) -> F:
         [
             click.argument("paths", nargs=-1, type=click.Path(path_type=Path)),
             click.option("-p", "--phase", "phases", multiple=True, help="Only this phase (repeatable)."),
-            click.option("-k", "keyword", default="", help="Only jobs whose key contains this."),
+            click.option("-k", "--keyword", default="", help="Only jobs whose key contains this."),
             click.option("-t", "--tag", "tags", multiple=True, help="Only specs with this tag (repeatable)."),
             click.option("--repeat", type=click.IntRange(1, 100), help="Jobs per spec and phase."),
             click.option(

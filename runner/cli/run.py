@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,7 +108,10 @@ class _Launch:
             code = asyncio.run(self._run(store, run, settings))
             if document is not None:
                 update_document(document, store, specs_root=self._plan.jobs[0].base_dir)
-            print_run(store, run)
+            # The verdict is in the exit code too: a reader that went away must not change it.
+            with suppress(BrokenPipeError):
+                print_run(store, run)
+                sys.stdout.flush()
         return code
 
     async def _run(self, store: Store, run: str, settings: Settings | None) -> int:

@@ -11,11 +11,19 @@ from runner.reports.terminal import print_summary
 from runner.store.store import Store
 
 
+class OutputConsole(Console):
+    """A console whose reader may go away; rich would exit with 1, which says that a criterion failed."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        raise BrokenPipeError
+
+
 def stdout_console() -> Console:
     """Standard output; a pipe gets lines as long as they are, whatever the width of some terminal."""
-    console = Console(highlight=False)
+    console = OutputConsole(highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        console = Console(highlight=False, width=200)
+        console = OutputConsole(highlight=False, width=200)
     return console
 
 

@@ -221,7 +221,7 @@ def _job(start: RunStarted, record: PlannedJobRecord, events: Sequence[AnyEvent]
         verdicts=verdicts,
         is_judged=judged is not None,
         attempt=attempt,
-        cost_usd=finish.cost_usd if finish else sum(e.cost_usd for e in events if isinstance(e, PodGone)),
+        cost_usd=_cost_usd(start, finish, events),
         elapsed_s=finish.elapsed_s if finish else _span_s(events),
         lab_job_id=_lab_job_id(tried),
         gpu=_gpu(tried),
@@ -233,6 +233,13 @@ def _job(start: RunStarted, record: PlannedJobRecord, events: Sequence[AnyEvent]
         model=_last(tried, ModelDownloaded),
         unconfirmed=unconfirmed,
     )
+
+
+def _cost_usd(start: RunStarted, finish: JobFinished | None, events: Sequence[AnyEvent]) -> float:
+    # A local pod has the price of the machine that it stands for, so that limits are rehearsed; nobody pays it.
+    if start.target is not Target.CLOUD:
+        return 0.0
+    return finish.cost_usd if finish else sum(event.cost_usd for event in events if isinstance(event, PodGone))
 
 
 def _last_attempt(events: Sequence[AnyEvent]) -> tuple[int, Sequence[AnyEvent]]:

@@ -1,0 +1,305 @@
+"""The command as somebody types it: what it says, and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runner.cli import main as cli_main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+# --- start-up -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["validate", "specs"], ["schema", "--check"], ["--help"]])
+def test_light_commands_import_no_server_no_templates_and_no_torch(workshop, arguments):
+    code = (
+        "import sys\nfrom runner.cli.main import run_cli\n"
+        f"code = run_cli({arguments!r})\n"
+        "heavy = {'aiohttp', 'jinja2', 'torch', 'transformers', 'asyncio', 'rich', 'sqlite3'} & set(sys.modules)\n"
+        "print(sorted(heavy), file=sys.stderr)\nsys.exit(code)"
+    )
+    folder = ROOT if arguments[0] == "schema" else workshop.folder
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=workshop.environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    heavy = set(json.loads(done.stderr.splitlines()[-1].replace("'", '"')))
+    assert heavy & {"aiohttp", "jinja2", "torch", "transformers"} == set()
+
+
+def test_version_is_one_line(runspec):
+    said = runspec("--version")
+    assert said.code == 0
+    assert said.out.startswith("runspec ")
+    assert said.out.count("\n") == 1
+
+
+def test_help_names_every_command(runspec):
+    said = runspec("--help")
+    assert said.code == 0
+    for name in cli_main.COMMANDS:
+        assert f"  {name} " in said.out
+
+
+def test_every_command_explains_itself(runspec):
+    for name in cli_main.COMMANDS:
+        said = runspec(name, "--help")
+        assert said.code == 0
+        assert said.out.startswith(f"Usage: runspec {name}"), name
+
+
+def test_bare_command_shows_the_help(runspec):
+    said = runspec()
+    assert said.code == 2
+    assert "Usage: runspec" in said.err + said.out
+
+
+# --- mistakes -------------------------------------------------------------------------------------------------------
+
+
+def test_mistyped_command_is_answered_with_the_nearest(runspec):
+    said = runspec("valdate")
+    assert said.code == 2
+    assert "there is no command or file `valdate`: did you mean `validate`?" in said.err
+
+
+def test_name_of_a_spec_is_answered_with_its_file(runspec):
+    said = runspec("cpt_standard")
+    assert said.code == 2
+    assert "did you mean `specs/cpt.yaml`?" in said.err
+
+
+def test_mistyped_option_is_answered_with_the_nearest(runspec):
+    said = runspec("specs/cpt.yaml", "--phas", "basic")
+    assert said.code == 2
+    assert "--phase" in said.err
+
+
+def test_missing_file_is_answered_with_the_nearest(runspec):
+    said = runspec("specs/ctp.yaml")
+    assert said.code == 2
+    assert "there is no file `specs/ctp.yaml`" in said.err
+    assert "did you mean `specs/cpt.yaml`?" in said.err
+
+
+def test_mistyped_phase_is_answered_with_the_nearest(runspec):
+    said = runspec("specs/cpt.yaml", "--phase", "basci")
+    assert said.code == 2
+    assert "did you mean `basic`?" in said.err
+
+
+def test_mistyped_variable_is_answered_with_the_nearest(runspec):
+    said = runspec("specs/cpt.yaml", "--set", "watch_step=5")
+    assert said.code == 2
+    assert "no selected spec or phase has a variable `watch_step`" in said.err
+    assert "did you mean `watch_steps`?" in said.err
+
+
+def test_variable_without_a_value_is_refused(runspec):
+    said = runspec("specs/cpt.yaml", "--set", "watch_steps")
+    assert said.code == 2
+    assert "`watch_steps` is not of the form name=value" in said.err
+
+
+def test_selection_of_nothing_says_so_and_starts_nothing(runspec, workshop):
+    said = runspec("specs", "-k", "no such job")
+    assert said.code == 5
+    assert "nothing selected" in said.err
+    assert not (workshop.folder / ".runspec").exists()
+
+
+def test_every_problem_of_every_file_is_shown_at_once(runspec, workshop):
+    for name in ("cpt", "sft"):
+        path = workshop.folder / "specs" / f"{name}.yaml"
+        path.write_text(path.read_text().replace("title:", "titel:"))
+    said = runspec("validate", "specs")
+    assert said.code == 2
+    assert "specs/cpt.yaml:4:1" in said.err
+    assert "specs/sft.yaml:4:1" in said.err
+    assert "did you mean `title`?" in said.err
+
+
+def test_mistake_shows_no_traceback(workshop):
+    (workshop.folder / "specs" / "cpt.yaml").write_bytes(b"\xff\xfe\x00")
+    said = workshop.process("validate", "specs/cpt.yaml")
+    assert said.code == 2
+    assert "Traceback" not in said.err
+    assert "error[spec." in said.err
+
+
+def test_bug_of_ours_is_admitted_and_its_traceback_kept(runspec, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("runner.cli.loading.find_spec_files", lambda _: 1 / 0)
+    said = runspec("validate")
+    assert said.code == 3
+    assert "this is a bug in runspec" in said.err
+    assert "Traceback" not in said.err
+    assert "ZeroDivisionError" in Path(said.err.split()[-1]).read_text()
+
+
+# --- before anything is paid for ------------------------------------------------------------------------------------
+
+
+def test_dataset_of_another_shape_is_refused_with_row_and_missing_key_before_any_pod(runspec, workshop):
+    spec = workshop.folder / "specs" / "dpo.yaml"
+    spec.write_text(spec.read_text().replace("data/preference.jsonl", "data/text.jsonl"))
+    said = runspec("specs/dpo.yaml")
+    assert said.code == 2
+    assert "text.jsonl:1" in said.err
+    for missing in ("`prompt`", "`chosen`", "`rejected`"):
+        assert missing in said.err
+    assert "`text`" in said.err
+    assert not (workshop.folder / ".runspec").exists(), "neither a journal nor an embedded cloud was made"
+
+
+def test_without_torch_the_local_target_says_what_to_install_before_any_pod(runspec, workshop, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "trl", None)
+    said = runspec("specs/cpt.yaml")
+    assert said.code == 2
+    assert "the local target really trains, but torch, trl cannot be imported" in said.err
+    assert "pip install 'finetune-runspec[train]'" in said.err
+    assert not (workshop.folder / ".runspec").exists()
+
+
+def test_without_torch_specs_are_validated_and_planned_all_the_same(runspec, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert runspec("validate").code == 0
+    assert runspec("plan").code == 0
+
+
+def test_cloud_wants_a_limit_and_keys_and_says_all_of_it_at_once(runspec, workshop):
+    said = runspec("specs/cpt.yaml", "--target", "cloud")
+    assert said.code == 2
+    assert "--max-spend" in said.err
+    assert "RUNPOD_API_KEY" in said.err
+    assert "FINETUNE_LAB_JWT" in said.err
+    assert not (workshop.folder / ".runspec").exists()
+
+
+# --- commands that start nothing ------------------------------------------------------------------------------------
+
+
+def test_validate_counts_the_rows_of_every_spec(runspec):
+    said = runspec("validate")
+    assert said.code == 0
+    assert "cpt_standard: 100 text rows" in said.out
+    assert said.last_line == "5 specs are valid"
+
+
+def test_plan_shows_what_would_run_and_starts_nothing(runspec, workshop):
+    said = runspec("plan", "specs", "--phase", "basic")
+    assert said.code == 0
+    assert said.out.count("/basic/1") == 5
+    assert "5 jobs on local" in said.last_line
+    assert not (workshop.folder / ".runspec").exists()
+
+
+def test_plan_of_the_cloud_says_what_it_may_cost_at_most(runspec):
+    said = runspec("plan", "specs/cpt.yaml", "--target", "cloud", "--max-spend", "0.50")
+    assert said.code == 0
+    assert "at most $0.50" in said.last_line
+
+
+def test_plan_in_detail_shows_the_configuration_that_the_lab_gets(runspec):
+    said = runspec("plan", "specs/cpt.yaml", "-v")
+    assert '"method": "cpt"' in said.out
+    assert "packing" in said.out
+
+
+def test_list_shows_coverage_without_any_run(runspec):
+    said = runspec("list")
+    assert said.code == 0
+    assert "cpt_standard" in said.out
+    assert "pending" in said.out
+
+
+def test_list_names_templates_that_no_spec_covers(runspec, workshop):
+    (workshop.folder / "specs" / "orpo.yaml").unlink()
+    assert "templates without a spec here: orpo_standard" in runspec("list").out
+
+
+def test_history_of_nothing_says_how_to_make_some(runspec):
+    said = runspec("history")
+    assert said.code == 0
+    assert "`runspec specs/cpt.yaml` makes one" in said.out
+
+
+def test_schemas_of_the_project_are_up_to_date(runspec, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert runspec("schema", "--check").code == 0
+
+
+def test_stale_schema_is_noticed(runspec, workshop):
+    assert runspec("schema", "--write").code == 0
+    path = workshop.folder / "schemas" / "spec.schema.json"
+    path.write_text(path.read_text() + "\n")
+    said = runspec("schema", "--check")
+    assert said.code == 7
+    assert "schemas/spec.schema.json is out of date" in said.err
+
+
+def test_reap_of_nothing_is_content(runspec):
+    said = runspec("reap", "--target", "local")
+    assert said.code == 0
+    assert "nothing is left" in said.out
+
+
+# --- streams --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [["schema", "spec.schema.json"], ["list"], ["plan", "-v"]])
+def test_reader_that_goes_away_gets_no_traceback(workshop, arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "runner.cli.main", *arguments],
+            cwd=workshop.folder,
+            env=workshop.environment({"PYTHONUNBUFFERED": ""}),
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode == cli_main.BROKEN_PIPE
+
+
+def test_data_goes_to_standard_output_and_the_rest_to_standard_error(runspec):
+    said = runspec("schema", "spec.schema.json")
+    assert json.loads(said.out)["title"] == "runspec spec"
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("RUNSPEC_PHASE", "basci", "did you mean `basic`?"),
+        ("RUNSPEC_SET", "watch_step=5", "no selected spec or phase has a variable `watch_step`"),
+        ("RUNSPEC_TARGET", "moon", "'moon' is not one of"),
+        ("RUNSPEC_MAX_SPEND", "lots", "`lots` is not an amount"),
+        ("RUNSPEC_JOBS", "0", "0 is not in the range"),
+        ("RUNSPEC_PROGRESS", "loud", "'loud' is not one of"),
+        ("RUNSPEC_KEYWORD", "no such job", "nothing selected"),
+        ("RUNSPEC_TAG", "no-such-tag", "nothing selected"),
+    ],
+)
+def test_common_flags_are_read_from_the_environment(runspec, monkeypatch, variable, value, expected):
+    monkeypatch.setenv(variable, value)
+    assert expected in runspec("specs/cpt.yaml").err
+
+
+def test_flag_wins_over_its_environment_variable(runspec, monkeypatch):
+    monkeypatch.setenv("RUNSPEC_TARGET", "cloud")
+    assert "on local" in runspec("plan", "specs/cpt.yaml", "--target", "local").last_line
+    assert "on cloud" in runspec("plan", "specs/cpt.yaml").last_line
