@@ -14,7 +14,12 @@ from typing import Any, NamedTuple
 from simpleeval import InvalidExpression, SimpleEval
 
 from runner.conditions.evidence import STEP
-from runner.conditions.language import (
+from runner.conditions.scope import Scope, cut
+from runner.conditions.sightings import alerts_in_view, issues_in_view, lines_in_view
+from runner.conditions.words import in_words, number
+from runner.results import Finding
+from runner.spec.conditions import Expression
+from runner.spec.expressions import (
     FUNCTIONS,
     NODES,
     OPERATORS,
@@ -24,11 +29,6 @@ from runner.conditions.language import (
     check_expression,
     parse_expression,
 )
-from runner.conditions.scope import Scope, cut
-from runner.conditions.sightings import alerts_in_view, issues_in_view, lines_in_view
-from runner.conditions.words import in_words, number
-from runner.results import Finding
-from runner.spec.conditions import Expression
 
 __all__ = ["check_expression", "find_expression"]
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import NamedTuple
 
-from runner.conditions.patterns import LinePattern, PatternTooCostlyError, line_pattern
 from runner.results import LogLine
+from runner.spec.patterns import LinePattern, PatternTooCostlyError, line_pattern
 
 MAX_LINES = 200_000
 MAX_CHARACTERS = 32 * 2**20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from runner.conditions.logbook import MAX_LINE_LENGTH
-from runner.conditions.patterns import LinePattern, PatternTooCostlyError, line_pattern
+from runner.spec.patterns import LinePattern, PatternTooCostlyError, line_pattern
 from runner.issues.catalogue import IssueRule, load_catalogue
 from runner.spec.models import KnownIssue, Method
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from runner.spec.expressions import check_expression
 from runner.spec.scalars import Duration, Fraction, Money, Size
 
 Scalar = str | int | float | bool | None
@@ -192,10 +193,16 @@ class AnyOf(Written):
     any: tuple[Condition, ...] = Field(min_length=1, description="Conditions of which one must hold.")
 
 
+def _can_be_evaluated(expression: str) -> str:
+    if problems := check_expression(expression):
+        raise ValueError("; ".join(problems))
+    return expression
+
+
 class Expression(Written):
     """A Python-like expression over the same evidence, for what the other conditions cannot say."""
 
-    expr: str = Field(
+    expr: Annotated[str, AfterValidator(_can_be_evaluated)] = Field(
         min_length=1,
         max_length=2_000,
         description="Such as `last(train_loss) < 0.9 * first(train_loss)`.",

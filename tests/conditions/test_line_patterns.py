@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.conditions.linear import Automaton
-from runner.conditions.patterns import LinePattern, PatternTooCostlyError, _parser, line_pattern
+from runner.spec.automaton import Automaton
+from runner.spec.patterns import LinePattern, PatternTooCostlyError, _parser, line_pattern
 
 PATTERNS = [
     "abc", "a.c", "^abc$", "a|bc|d", "(ab)+c", "(a+)+$", "(a|ab)*c", "[a-c]{2,4}", "[^a]b", r"\d+\s\w+", r"\bab\b",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from runner.conditions.patterns import line_pattern
+from runner.spec.patterns import line_pattern
 from runner.issues.catalogue import load_catalogue, parse_catalogue
 from runner.results import FailureClass
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
-from runner.conditions.linear import Automaton, UnsupportedError
+from runner.spec.automaton import Automaton, UnsupportedError
 
 # Private by name, but the only parser that agrees with `re` about what a pattern means.
 _parser: Any = importlib.import_module("re._parser")

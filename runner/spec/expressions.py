@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from runner.conditions.patterns import line_pattern
+from runner.spec.patterns import line_pattern
 
 MAXNODES = 200
 MAX_DEPTH = 25
