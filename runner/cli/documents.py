@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from runner.errors import DiagnosedError
-from runner.reports.document import check_document, write_document
+from runner.reports.document import write_document
 from runner.reports.standing import DocumentModel, Subject, build_model, subject
 from runner.spec.find import find_spec_files
 from runner.spec.loader import SpecFile, find_phase, load_spec
@@ -47,8 +47,3 @@ def update_document(path: Path, store: Store, *, specs_root: Path) -> None:
         return
     if changed:
         click.echo(f"updated {path}", err=True)
-
-
-def stale_parts(path: Path, store: Store, *, specs_root: Path) -> str:
-    """The difference that rendering would make; empty when the document is up to date."""
-    return check_document(path, model_of(specs_below(specs_root), store))

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from runner.cli.options import DEFAULT_DOCUMENT, with_state
 from runner.errors import Diagnostic, ReportError
+
+if TYPE_CHECKING:
+    from runner.reports.adopt import Adoption
+    from runner.reports.standing import DocumentModel
 
 OUT_OF_DATE = 7
 
@@ -15,7 +20,8 @@ OUT_OF_DATE = 7
 @click.command("render")
 @click.argument("document", type=click.Path(path_type=Path, dir_okay=False), default=DEFAULT_DOCUMENT)
 @click.option("--check", is_flag=True, help="Change nothing; show what is out of date and exit with 7.")
-@click.option("--force", is_flag=True, help="Overwrite regions that were edited by hand.")
+@click.option("--adopt", is_flag=True, help="Put the marks into a document that has none, and change nothing else.")
+@click.option("--force", is_flag=True, help="Overwrite hand edits in regions, and drop runs not recorded here.")
 @click.option(
     "--specs",
     type=click.Path(path_type=Path, exists=True),
@@ -24,25 +30,81 @@ OUT_OF_DATE = 7
     help="The specs that the document is about.",
 )
 @with_state
-def command(document: Path, check: bool, force: bool, specs: Path, state: Path) -> int:
-    """Write what is recorded into the regions of DOCUMENT; everything outside them is left byte for byte."""
-    from runner.cli.documents import model_of, specs_below, stale_parts
+def command(document: Path, check: bool, adopt: bool, force: bool, specs: Path, state: Path) -> int:
+    """Write what is recorded into the regions of DOCUMENT; everything outside them is left byte for byte.
+
+    `--check` in a clone without the runs that the document names checks what it can there: marks, keys and that no
+    region was edited by hand. It says that it did not compare the evidence, and passes.
+    """
+    from runner.cli.documents import model_of, specs_below
     from runner.reports.document import write_document
     from runner.store.store import Store
 
+    if check and (adopt or force):
+        raise click.UsageError("`--check` changes nothing: give it alone")
     if not document.exists():
         raise ReportError(
             [Diagnostic("report.not-found", f"there is no document `{document}`", fix="name it: `runspec render PATH`")]
         )
     with Store.open(state, read_only=True) as store:
-        if check:
-            difference = stale_parts(document, store, specs_root=specs)
-            if difference:
-                click.echo(difference, nl=False)
-                click.echo(f"{document} is out of date: run `runspec render {document}`", err=True)
-                return OUT_OF_DATE
-            click.echo(f"{document} is up to date")
-            return 0
-        changed = write_document(document, model_of(specs_below(specs), store), force=force)
+        model = model_of(specs_below(specs), store)
+    if adopt:
+        return _adopt(document, model)
+    if check:
+        return _check(document, model, state)
+    changed = write_document(document, model, force=force)
     click.echo(f"updated {document}" if changed else f"{document} is up to date")
     return 0
+
+
+def _check(document: Path, model: DocumentModel, state: Path) -> int:
+    from runner.reports.document import check_document, missing_runs
+
+    difference = check_document(document, model)
+    _warn(document, model)
+    missing = missing_runs(document.read_bytes(), model)
+    if difference and missing:
+        names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        click.echo(f"{document}: its marks and keys are sound and no region was edited by hand")
+        click.echo(f"not compared with its evidence: {state} has no record of run {names}", err=True)
+        return 0
+    if difference:
+        click.echo(difference)
+        click.echo(f"{document} is out of date: run `runspec render {document}`", err=True)
+        return OUT_OF_DATE
+    click.echo(f"{document} is up to date")
+    return 0
+
+
+def _adopt(document: Path, model: DocumentModel) -> int:
+    from runner.reports.adopt import adopt_document
+    from runner.reports.files import read_bytes, replace_bytes
+
+    old = read_bytes(document)
+    _warn(document, model)
+    done = adopt_document(old, model)
+    if done.document == old:
+        click.echo(f"{document} has all the marks that have a place in it")
+        return 0
+    replace_bytes(document, done.document)
+    _tell(document, done)
+    return 0
+
+
+def _tell(document: Path, done: Adoption) -> None:
+    click.echo(
+        f"marked {len(done.regions)} regions and {len(done.keys)} checkboxes in {document}; your text is as it was"
+    )
+    for line, text in done.unkeyed:
+        click.echo(f"  {document}:{line}: nothing recorded can tick `{text}`: it stays yours")
+    for id_ in done.missing:
+        click.echo(f"  no place for `{id_}`: where you want it, put a line `<!-- runspec:begin {id_} -->` and one")
+        click.echo(f"  `<!-- runspec:end {id_} -->` below it")
+    click.echo(f"what is between the marks is replaced by `runspec render {document}`")
+
+
+def _warn(document: Path, model: DocumentModel) -> None:
+    from runner.reports.lint import contradictions
+
+    for one in contradictions(document.read_bytes(), model):
+        click.echo(one.render(str(document)), err=True)

@@ -5,24 +5,22 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from difflib import get_close_matches, unified_diff
+import re
+from collections.abc import Mapping
+from difflib import unified_diff
 from pathlib import Path
 
 from runner.errors import Diagnostic, ReportError, Span, did_you_mean
-from runner.reports import wording
+from runner.reports.checks import Tick, UnknownSpec, known_keys, tick
+from runner.reports.files import read_bytes, replace_bytes
 from runner.reports.foreign import visible
-from runner.reports.markdown import code
-from runner.reports.phrases import evidence, provenance
-from runner.reports.regions import Check, Region, Text, parse
-from runner.reports.sections import REGIONS, Section, verdict_of
-from runner.reports.standing import DocumentModel, Standing, TemplateStanding
+from runner.reports.regions import Check, Part, Region, Text, parse
+from runner.reports.sections import REGIONS, Section
+from runner.reports.slots import SLOTS
+from runner.reports.standing import DocumentModel
 
 _MOST_DIFF_LINES = 60
-_DATASET = "dataset"
+_RUN = re.compile(rb"\brun `([0-9A-Za-z_-]{1,64})`")
 
 
 def render_document(
@@ -76,10 +74,14 @@ def _region(
         problems.append(_unknown_spec(_begin_span(region, file), name, model))
         return b""
     content = section(model, name)
-    if region.was_edited and region.current != content and not force:
+    slots = SLOTS.get(region.id)
+    if slots is not None:
+        content = slots.fill(content, region.current)
+    owned, ours = (slots.owned(text) if slots else text for text in (region.current, content))
+    if region.differs_from_recorded(owned) and region.current != content and not force:
         problems.append(_edited(region, content, file))
         return b""
-    return region.with_content(content)
+    return region.with_content(content, ours)
 
 
 def _edited(region: Region, content: str, file: str) -> Diagnostic:
@@ -126,66 +128,16 @@ def _unknown_spec(span: Span, name: str, model: DocumentModel) -> Diagnostic:
 def _check(check: Check, model: DocumentModel, file: str, problems: list[Diagnostic]) -> bytes:
     text = check.source.decode("utf-8", "replace").rstrip("\r\n")
     span = Span(file, check.line, 1, len(text), text)
-    name, _, rest = check.key.partition(".")
-    template = model.template(name)
-    if template is None:
-        problems.append(_unknown_spec(span, name, model))
-        return b""
-    found = _tick(template, rest)
-    if found is None:
-        keys = list(_keys(template))
-        fix = did_you_mean(check.key, keys) or f"write one of: {', '.join(keys[:8])}"
-        problems.append(Diagnostic("report.unknown-check", f"nothing is called `{check.key}`", span, fix=fix))
-        return b""
-    is_ticked, words = found
-    return check.with_tick(is_ticked=is_ticked, words=words)
-
-
-def _keys(template: TemplateStanding) -> Iterable[str]:
-    name = template.subject.name
-    yield f"{name}.{_DATASET}"
-    for one in template.phases:
-        yield f"{name}.{one.phase.name}"
-        yield from (f"{name}.{one.phase.name}.{id_}" for id_, _ in one.phase.criteria)
-
-
-def _tick(template: TemplateStanding, key: str) -> tuple[bool, str] | None:
-    """Whether a key is ticked, and the words behind it; None for a key that nothing has.
-
-    A phase that the spec is not tested in may come later, so its box says so instead of stopping the render; a name
-    that is nearly that of a phase is a slip.
-    """
-    phase, dot, criterion = key.partition(".")
-    standing = next((one for one in template.phases if one.phase.name == phase), None)
-    if key == _DATASET:
-        return _dataset(template)
-    if standing is None:
-        phases = [one.phase.name for one in template.phases]
-        is_slip = get_close_matches(phase, [*phases, _DATASET], n=1, cutoff=0.75)
-        return None if is_slip else (False, f"not tested: {code(template.subject.name)} has no phase {code(phase)}")
-    if dot and criterion not in dict(standing.phase.criteria):
-        return None
-    if not dot:
-        return standing.status.is_green, str(evidence(standing)) if standing.results else ""
-    return _criterion(standing, criterion)
-
-
-def _criterion(standing: Standing, criterion: str) -> tuple[bool, str]:
-    shown = standing.decisive
-    if shown is None:
-        return False, str(evidence(standing)) if standing.results else ""
-    met = verdict_of(standing, criterion)
-    word = "passed" if met.is_met else "not passed"
-    return met.is_met, f"{word} on {shown.target.value}{met.words} · {provenance(shown)}"
-
-
-def _dataset(template: TemplateStanding) -> tuple[bool, str]:
-    found = template.dataset
-    if found is None:
-        return False, ""
-    job, dataset = found
-    rows = f"{wording.count(dataset.rows, 'row')} fit {code(dataset.format)}"
-    return True, f"{rows} · run {code(job.run)} · {wording.day(dataset.at)}"
+    match tick(model, check.key):
+        case Tick(is_ticked=is_ticked, words=words):
+            return check.with_tick(is_ticked=is_ticked, words=words)
+        case UnknownSpec(name=name):
+            problems.append(_unknown_spec(span, name, model))
+        case None:
+            keys = list(known_keys(model, check.key.partition(".")[0]))
+            fix = did_you_mean(check.key, keys) or f"write one of: {', '.join(keys[:8])}"
+            problems.append(Diagnostic("report.unknown-check", f"nothing is called `{check.key}`", span, fix=fix))
+    return b""
 
 
 def document_diff(old: bytes, new: bytes, file: str) -> str:
@@ -201,9 +153,30 @@ def check_document(path: Path, model: DocumentModel, *, force: bool = False) -> 
     Raises:
         ReportError: as `render_document`, or the file cannot be read.
     """
-    old = _read(path)
+    old = read_bytes(path)
     new = render_document(old, model, file=str(path), force=force)
     return "" if old == new else document_diff(old, new, str(path)) or "only line ends or invisible bytes differ"
+
+
+def missing_runs(document: bytes, model: DocumentModel) -> tuple[str, ...]:
+    """Runs that the document's regions and ticks name and that the model was not made from.
+
+    They are recorded on another machine, or were deleted: rendering without them would drop their evidence.
+    """
+    parts, _ = parse(document, "")
+    ours = b"".join(line for part in parts for line in _rendered_lines(part))
+    named = {match.decode() for match in _RUN.findall(ours)}
+    return tuple(sorted(named - set(model.runs)))
+
+
+def _rendered_lines(part: Part) -> tuple[bytes, ...]:
+    match part:
+        case Region():
+            return part.body
+        case Check():
+            return (part.words,)
+        case Text():
+            return ()
 
 
 def write_document(path: Path, model: DocumentModel, *, force: bool = False) -> bool:
@@ -212,50 +185,25 @@ def write_document(path: Path, model: DocumentModel, *, force: bool = False) -> 
     The file's mode is kept, and a symbolic link stays one.
 
     Raises:
-        ReportError: as `render_document`, or the file cannot be read or written; it is then as it was.
+        ReportError: as `render_document`; the document names runs that are not recorded here, whose evidence would be
+            lost (`force` drops it); or the file cannot be read or written. It is then as it was.
     """
-    old = _read(path)
+    old = read_bytes(path)
     new = render_document(old, model, file=str(path), force=force)
     if new == old:
         return False
-    try:
-        _replace(path.resolve(), new)
-    except OSError as exc:
-        raise _unusable(path, "written", exc) from exc
+    missing = missing_runs(old, model)
+    if missing and not force:
+        raise ReportError([_would_drop(path, missing)])
+    replace_bytes(path, new)
     return True
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as exc:
-        raise _unusable(path, "read", exc) from exc
-
-
-def _unusable(path: Path, verb: str, exc: OSError) -> ReportError:
-    why = (exc.strerror or str(exc)).lower()
-    return ReportError(
-        [
-            Diagnostic(
-                "report.unusable-file",
-                f"`{path}` cannot be {verb}: {why}",
-                fix="give the path of a document with `--doc`",
-            )
-        ]
+def _would_drop(path: Path, runs: tuple[str, ...]) -> Diagnostic:
+    names = ", ".join(f"`{run}`" for run in runs[:5]) + (f" and {len(runs) - 5} more" if len(runs) > 5 else "")
+    return Diagnostic(
+        "report.missing-runs",
+        f"`{path}` names runs that are not recorded here: {names}",
+        label="rendering from this history would drop what they showed",
+        fix="render where they are recorded (`--state DIR`), or drop them with `runspec render --force`",
     )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary = Path(name)
-        temporary.chmod(path.stat().st_mode & 0o7777)
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise

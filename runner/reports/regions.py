@@ -24,7 +24,7 @@ _END = re.compile(
 _FENCE = re.compile(rb"^ {0,3}(?P<fence>`{3,}|~{3,})(?P<info>.*)$", re.DOTALL)
 _CHECK = re.compile(
     rb"^(?P<head>[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+\[)(?P<tick>[ xX])"
-    rb"(?P<label>\][ \t].*?<!-- runspec:check (?P<key>[a-z][a-z0-9._-]*) -->)"
+    rb"(?P<label>\][ \t].*?<!-- runspec:check (?P<key>[a-z][a-z0-9._+@-]*) -->)"
     rb"(?P<words> \xe2\x86\x92 \*[^*]*\*)?(?P<after>.*)$",
     re.DOTALL,
 )
@@ -49,6 +49,11 @@ class Region:
     end: bytes
 
     @property
+    def lines(self) -> range:
+        """The lines it stands on, its marks included, counted from 0."""
+        return range(self.line - 1, self.line + len(self.body) + 1)
+
+    @property
     def newline(self) -> bytes:
         """The line end that the author uses here."""
         return b"\r\n" if self.begin.endswith(b"\r\n") else b"\n"
@@ -62,15 +67,24 @@ class Region:
     @property
     def was_edited(self) -> bool:
         """It holds something that runspec did not write."""
+        return self.differs_from_recorded(self.current)
+
+    def differs_from_recorded(self, owned: str) -> bool:
+        """The part of the current content that is ours is not what was rendered last."""
         match = _END.match(_bare(self.end))
         recorded = match["hash"].decode() if match and match["hash"] else None
-        return bool(self.current.strip()) if recorded is None else recorded != digest(self.current)
+        return bool(self.current.strip()) if recorded is None else recorded != digest(owned)
 
-    def with_content(self, content: str) -> bytes:
-        """The region's bytes with new content, whose lines end in a line feed."""
+    def with_content(self, content: str, owned: str | None = None) -> bytes:
+        """The region's bytes with new content, whose lines end in a line feed.
+
+        Args:
+            owned: the part of it that is ours, which the hash is of; all of it when None.
+        """
         match = _END.match(_bare(self.end))
         assert match is not None  # noqa: S101 - it was parsed with the same pattern
-        end = match["head"] + b" sha256:" + digest(content).encode() + match["tail"] + _line_end(self.end)
+        hash_ = digest(content if owned is None else owned).encode()
+        end = match["head"] + b" sha256:" + hash_ + match["tail"] + _line_end(self.end)
         body = content.encode("utf-8", "surrogateescape").replace(b"\n", self.newline)
         return self.begin + body + end
 
@@ -82,6 +96,12 @@ class Check:
     key: str
     line: int
     source: bytes
+
+    @property
+    def words(self) -> bytes:
+        """The words of the evidence behind the mark; empty without any."""
+        match = _CHECK.match(_bare(self.source))
+        return (match["words"] or b"") if match else b""
 
     def with_tick(self, *, is_ticked: bool, words: str) -> bytes:
         """The line with its tick set, and with the words of the evidence (Markdown) behind the mark."""

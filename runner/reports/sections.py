@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,6 +16,7 @@ from runner.reports.standing import DocumentModel, PhaseResult, Standing, Status
 from runner.results import Outcome
 
 SHOWN_RESULTS = 20
+_METHOD_ORDER = ("sft", "dpo", "rlhf", "orpo", "cpt")
 
 Section = Callable[[DocumentModel, str], str]
 """Content of a region from the model and what stands behind the colon of its id (empty without one)."""
@@ -41,8 +42,13 @@ class Met:
 
 
 def inventory(model: DocumentModel, _: str) -> str:
-    """The table of all templates."""
-    return _render("inventory.md.j2", model=model)
+    """The table of all templates, those of the standard methods first."""
+    return _render("inventory.md.j2", templates=sorted(model.templates, key=_by_method))
+
+
+def _by_method(one: TemplateStanding) -> int:
+    method = one.subject.method
+    return _METHOD_ORDER.index(method) if method in _METHOD_ORDER else len(_METHOD_ORDER)
 
 
 def status(model: DocumentModel, spec: str) -> str:
@@ -67,8 +73,10 @@ def updated(model: DocumentModel, _: str) -> str:
 
 def gaps(model: DocumentModel, _: str) -> str:
     """What could not be known, and why."""
-    found = [gap for one in model.templates for phase in one.phases for gap in _gaps_of(phase)]
-    return _render("gaps.md.j2", gaps=found)
+    phases = [phase for one in model.templates for phase in one.phases]
+    judged = sum(phase.decisive is not None for phase in phases)
+    found = [gap for phase in phases for gap in _gaps_of(phase)]
+    return _render("gaps.md.j2", gaps=found, judged=judged, phases=len(phases))
 
 
 def next_steps(model: DocumentModel, _: str) -> str:
@@ -76,7 +84,19 @@ def next_steps(model: DocumentModel, _: str) -> str:
     order = (Status.FAILED, Status.FLAKY, Status.NO_VERDICT, Status.STALE, Status.PENDING)
     phases = [phase for one in model.templates for phase in one.phases if phase.status in order]
     phases.sort(key=lambda phase: order.index(phase.status))
-    return _render("next-steps.md.j2", steps=[_step(phase) for phase in phases])
+    pending = [phase for phase in phases if phase.status is Status.PENDING]
+    steps = [_step(phase) for phase in phases if phase.status is not Status.PENDING]
+    return _render("next-steps.md.j2", steps=[*steps, *_never_run(pending)])
+
+
+def _never_run(pending: Sequence[Standing]) -> Iterator[Markdown]:
+    """What never ran, a line a phase: the phases in the order in which the specs list them."""
+    titles = {one.phase.name: one.phase.title for one in pending}
+    for name, title in titles.items():
+        same = [one for one in pending if one.phase.name == name]
+        files = " ".join(sorted({one.subject.file for one in same}))
+        names = joined(", ", [code(one.subject.name) for one in same])
+        yield Markdown(f"{inline(title)}, not run yet: {names}: {code(f'runspec {files} --phase {name}')}")
 
 
 REGIONS: Mapping[str, Section] = {

@@ -242,9 +242,10 @@ class TemplateStanding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentModel:
-    """All that a tracking document is rendered from. `newest` is the newest result that counts."""
+    """All that a tracking document is rendered from. `runs` are the ids of all that was read."""
 
     templates: tuple[TemplateStanding, ...]
+    runs: tuple[str, ...] = ()
 
     @property
     def newest(self) -> PhaseResult | None:
@@ -266,7 +267,9 @@ def build_model(
         max_age: evidence older than this, counted from the newest result of all, is stale.
     """
     by_phase: dict[tuple[str, str], list[PhaseResult]] = {}
+    names: set[str] = set()
     for run in runs:
+        names.add(run.run)
         for key, result in _results(run):
             by_phase.setdefault(key, []).append(result)
     newest = max((result.at for results in by_phase.values() for result in results), default=None)
@@ -280,7 +283,7 @@ def build_model(
         )
         for one in subjects
     )
-    return DocumentModel(templates=templates)
+    return DocumentModel(templates=templates, runs=tuple(sorted(names)))
 
 
 def _results(run: RecordedRun) -> Iterator[tuple[tuple[str, str], PhaseResult]]:
