@@ -33,13 +33,15 @@ class Credentials(msgspec.Struct):
     storage_secret: str
     predict_model: str
 
-    def session_token(self, now: datetime) -> str:
-        """A fresh session JWT of the user."""
+    def session_token(
+        self, now: datetime, *, user_id: str | None = None, lifetime: timedelta = SESSION_LIFETIME
+    ) -> str:
+        """A fresh session JWT of the seeded user, or of anybody."""
         claims: dict[str, str | int] = {
-            "sub": self.user_id,
+            "sub": user_id or self.user_id,
             "role": "authenticated",
             "iat": int(now.timestamp()),
-            "exp": int((now + SESSION_LIFETIME).timestamp()),
+            "exp": int((now + lifetime).timestamp()),
         }
         signed = f"{_part({'alg': 'HS256', 'typ': 'JWT'})}.{_part(claims)}"
         return f"{signed}.{self._signature(signed)}"

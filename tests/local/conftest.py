@@ -185,6 +185,17 @@ def upload_form() -> Callable[..., FormData]:
 
 
 @pytest.fixture
+def api_for(session: ClientSession) -> Callable[..., Api]:
+    """The lab of a cloud that the test started itself, as its user or with other headers."""
+
+    def make(cloud: EmbeddedCloud, **headers: str) -> Api:
+        own = Api(session, cloud.endpoints.lab_url, {"Authorization": f"Bearer {cloud.endpoints.lab_jwt}"})
+        return own.with_headers(**headers) if headers else own
+
+    return make
+
+
+@pytest.fixture
 def seeds_for(session: ClientSession) -> Callable[[EmbeddedCloud], Seeds]:
     """Seeds of a cloud that the test started itself."""
 

@@ -5,7 +5,6 @@ Source: FineTune Lab contract §2.9, read 2026-11.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +13,9 @@ from aiohttp import web
 from runner.local.faults import quirks_of
 from runner.local.lab_api.auth import require_internal_key, require_session
 from runner.local.lab_api.context import LAB, Lab, Refusal, read_json
+from runner.local.lab_api.delivery import DEFAULT_PREFERENCES, AlertMessage, preferences_of, send_alert
 from runner.local.lab_api.deploy import deployment_of
-from runner.local.lab_api.jobs import end_pod, is_uuid
+from runner.local.lab_api.jobs import end_pod
 from runner.local.lab_api.runpod_client import user_key
 from runner.local.lab_api.store import Doc
 from runner.local.web_kit import json_response, query_int
@@ -36,12 +36,6 @@ MESSAGES: Mapping[str, str] = {
     "gpu_oom": "GPU out of memory detected during training.",
     "timeout_warning": "No progress detected for an extended period.",
 }
-DEFAULT_PREFERENCES: Mapping[str, Any] = {
-    "email_enabled": True, "alert_job_started": False, "alert_job_completed": True, "alert_job_failed": True,
-    "alert_job_cancelled": False, "alert_batch_test_completed": False, "alert_batch_test_failed": True,
-    "alert_gpu_oom": True, "alert_disk_warning": True, "alert_timeout_warning": True,
-    "quiet_hours_enabled": False, "quiet_hours_start": 22, "quiet_hours_end": 8, "quiet_hours_timezone": "UTC",
-}  # fmt: skip
 
 
 async def trigger(request: web.Request) -> web.Response:
@@ -54,7 +48,7 @@ async def trigger(request: web.Request) -> web.Response:
         raise Refusal(400, f"Invalid alert type. Must be one of: {', '.join(TYPES)}")
     if not job_id or not user_id:
         raise Refusal(400, "job_id and user_id are required")
-    remember_alert(lab, kind, job_id=str(job_id), user_id=str(user_id), payload=body)
+    await send_alert(lab, _message(lab, kind, job_id=str(job_id), user_id=str(user_id), payload=body))
     if not quirks_of(request).job_untouched:
         await _carry_out(lab, kind, job_id=str(job_id), user_id=str(user_id), payload=body)
     return json_response({"success": True})
@@ -88,7 +82,7 @@ async def history(request: web.Request) -> web.Response:
 
 async def get_preferences(request: web.Request) -> web.Response:
     user = require_session(request)
-    return json_response({"preferences": _preferences(request.app[LAB], user.id)})
+    return json_response({"preferences": preferences_of(request.app[LAB], user.id)})
 
 
 async def put_preferences(request: web.Request) -> web.Response:
@@ -96,74 +90,55 @@ async def put_preferences(request: web.Request) -> web.Response:
     body = await read_json(request, refusal=Refusal(400, "Invalid JSON"))
     wanted = body.get("preferences") if isinstance(body.get("preferences"), dict) else body
     known = {key: value for key, value in (wanted or {}).items() if key in DEFAULT_PREFERENCES}
-    merged = {**_preferences(lab, user.id), **known}
+    merged = {**preferences_of(lab, user.id), **known}
     lab.store.save_setting(user.id, "preferences", merged)
     return json_response({"preferences": merged})
 
 
-def _preferences(lab: Lab, user_id: str) -> dict[str, Any]:
-    return {**DEFAULT_PREFERENCES, **lab.store.setting(user_id, "preferences")}
-
-
-def remember_alert(lab: Lab, kind: str, *, job_id: str, user_id: str, payload: Mapping[str, Any]) -> None:
-    """Write the history row of an alert."""
-    if not is_uuid(job_id):
-        # The history's column is a UUID: the insert of any other id fails, and nobody is told.
-        return
+def _message(lab: Lab, kind: str, *, job_id: str, user_id: str, payload: Mapping[str, Any]) -> AlertMessage:
     job = lab.store.get("jobs", job_id) or {}
     model = payload.get("model_name") or job.get("model_name") or "Job"
     error = str(payload.get("error_message") or "")
-    row: Doc = {
-        "id": str(uuid.uuid4()),
-        "user_id": user_id,
-        "alert_type": kind,
-        "title": TITLES.get(kind, f"Training Alert: {kind}").replace("{model}", str(model)),
-        "message": MESSAGES.get(kind, "").replace("{error}", error).strip(),
-        "metadata": _metadata(job, job_id=job_id, user_id=user_id, payload=payload),
-        "job_id": job_id,
-        "email_sent": False,
-        "email_sent_at": None,
-        "email_message_id": None,
-        "email_error": _why_no_email(lab, kind, user_id),
-        "webhook_sent": False,
-        "webhook_sent_at": None,
-        "webhook_id": None,
-        "webhook_status_code": None,
-        "webhook_error": None,
-        "created_at": lab.now(),
-    }
-    lab.store.insert("alerts", row["id"], user_id, row)
+    return AlertMessage(
+        type=kind,
+        user_id=user_id,
+        title=TITLES.get(kind, f"Training Alert: {kind}").replace("{model}", str(model)),
+        message=MESSAGES.get(kind, "").replace("{error}", error).strip(),
+        metadata=_metadata(lab, job, job_id=job_id, user_id=user_id, payload=payload),
+        job_id=job_id,
+    )
 
 
-def _metadata(job: Doc, *, job_id: str, user_id: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(lab: Lab, job: Doc, *, job_id: str, user_id: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What trainers say, completed from the database; the last metrics belong to an end only."""
     training = (job.get("config") or {}).get("training", {})
+    ended = payload.get("type") in ("job_completed", "job_failed")
+    last = next(iter(lab.store.newest_metrics(job_id, limit=1)), {}) if ended else {}
+    dataset = lab.store.find("datasets", user_id, "storage_path", job.get("dataset_path")) or {}
     return {
         "jobId": job_id,
         "userId": user_id,
         "modelName": payload.get("model_name") or job.get("model_name"),
+        "baseModel": payload.get("base_model"),
         "status": payload.get("status"),
         "progress": payload.get("progress"),
-        "currentStep": payload.get("current_step"),
-        "totalSteps": payload.get("total_steps"),
-        "loss": payload.get("loss"),
+        "currentStep": _first(payload.get("current_step"), last.get("step")),
+        "totalSteps": _first(payload.get("total_steps"), job.get("total_steps")),
+        "loss": _first(payload.get("loss"), last.get("train_loss")),
+        "duration": payload.get("duration"),
         "errorMessage": payload.get("error_message"),
         "errorType": payload.get("error_type"),
         "trainingMethod": training.get("method"),
         "learningRate": training.get("learning_rate"),
         "batchSize": training.get("batch_size"),
         "numEpochs": training.get("num_epochs"),
+        "datasetName": dataset.get("name"),
         "datasetSize": job.get("total_samples"),
     }
 
 
-def _why_no_email(lab: Lab, kind: str, user_id: str) -> str:
-    """No mail leaves this machine; the reason is the first that the real service would have had."""
-    preferences = _preferences(lab, user_id)
-    if not preferences["email_enabled"]:
-        return "Email disabled"
-    if not preferences.get(f"alert_{kind.removeprefix('alert_')}", True):
-        return f"Alert type {kind} disabled"
-    return "No email address"
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
 
 
 ROUTES = [

@@ -7,7 +7,25 @@ import logging
 from aiohttp import web
 
 from runner.local.faults import FaultPlan, fault_middleware
-from runner.local.lab_api import alerts, configs, datasets, deploy, downloads, jobs, metrics
+from runner.local.lab_api import (
+    account,
+    alerts,
+    analytics,
+    batch,
+    configs,
+    datasets,
+    deploy,
+    downloads,
+    inference,
+    job_tools,
+    jobs,
+    metrics,
+    models,
+    predictions,
+    public,
+    trained,
+    webhooks,
+)
 from runner.local.lab_api.auth import KEY_USE, KeyUse
 from runner.local.lab_api.context import LAB, Lab, Refusal
 from runner.local.web_kit import Handler, json_response, refuse_foreign_hosts
@@ -18,7 +36,11 @@ NOT_FOUND = "<!DOCTYPE html><html><body><h1>404</h1><p>This page could not be fo
 _log = logging.getLogger(__name__)
 
 # Each part of the lab brings its own routes, so that a new part is one module and one name here.
-PARTS = (configs, datasets, deploy, jobs, metrics, alerts, downloads)
+# Paths that are words come before paths with a variable in the same place.
+PARTS = (
+    public, inference, job_tools, predictions, configs, datasets, deploy, jobs, metrics, alerts, webhooks, models,
+    batch, analytics, account, downloads, trained,
+)  # fmt: skip
 
 
 def lab_app(lab: Lab, *, faults: FaultPlan | None = None) -> web.Application:
@@ -27,9 +49,16 @@ def lab_app(lab: Lab, *, faults: FaultPlan | None = None) -> web.Application:
     app = web.Application(middlewares=[refuse_foreign_hosts, *acting, answer_errors], client_max_size=MAX_UPLOAD_BYTES)
     app[LAB] = lab
     app[KEY_USE] = KeyUse()
+    account.add_seeded_keys(lab)
+    models.add_seeded_model(lab)
+    app.on_shutdown.append(_end_background)
     for part in PARTS:
         app.add_routes(part.ROUTES)
     return app
+
+
+async def _end_background(app: web.Application) -> None:
+    await app[LAB].aclose()
 
 
 @web.middleware

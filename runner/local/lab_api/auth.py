@@ -5,6 +5,7 @@ Source: FineTune Lab contract §1, read 2026-11.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 from dataclasses import dataclass, field
@@ -13,11 +14,12 @@ from typing import Literal
 
 from aiohttp import web
 
-from runner.local.lab_api.context import LAB, Lab, Refusal
+from runner.local.lab_api.context import LAB, Refusal
 from runner.local.lab_api.store import Doc
 from runner.local.web_kit import bearer_token
 
 Scope = Literal["training", "testing", "production"]
+SCOPES = ("all", "training", "production", "testing", "worker")
 WINDOW_S = 60
 MISSING_HEADER = "Missing authorization header"
 
@@ -55,9 +57,9 @@ def presented_key(request: web.Request) -> str | None:
     return token if token is not None and token.startswith("wak_") else None
 
 
-def _scopes_of(lab: Lab, key: str) -> tuple[str, ...] | None:
-    known = {lab.credentials.lab_api_key: ("all",), lab.credentials.lab_api_key_testing: ("testing",)}
-    return known.get(key)
+def key_id(key: str) -> str:
+    """What is stored of an API key: its hash."""
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def check_key(request: web.Request, key: str, scope: Scope) -> User:
@@ -69,14 +71,18 @@ def check_key(request: web.Request, key: str, scope: Scope) -> User:
     lab = request.app[LAB]
     if not re.fullmatch(r"wak_[0-9A-Za-z]{32}", key):
         raise Refusal(401, "Invalid API key format")
-    scopes = _scopes_of(lab, key)
-    if scopes is None:
+    row = lab.store.get("api_keys", key_id(key))
+    if row is None:
         raise Refusal(401, "Invalid API key")
+    # A key without scopes is one from the time before there were any.
+    scopes = row["scopes"] or ["all"]
     if "all" not in scopes and scope not in scopes:
         raise Refusal(403, f"API key does not have '{scope}' scope. Key scopes: {', '.join(scopes)}")
     if not request.app[KEY_USE].within_limit(key, lab.clock.now(), lab.rate_limit_per_minute):
         raise Refusal(429, "Rate limit exceeded. Try again later.")
-    return User(lab.credentials.user_id)
+    used = {"request_count": row["request_count"] + 1, "last_used_at": lab.now()}
+    lab.store.update("api_keys", row["id"], used)
+    return User(row["user_id"])
 
 
 def session_user(request: web.Request) -> User | None:
@@ -88,31 +94,49 @@ def session_user(request: web.Request) -> User | None:
     return User(user_id) if user_id else None
 
 
-def require_session(request: web.Request) -> User:
-    """Configs, datasets, alerts history, control: a session, and one text for every failure."""
+def require_session(request: web.Request, *, missing: str = "Unauthorized", bad: str = "Unauthorized") -> User:
+    """A session; most routes have one text for every failure, some tell an absent header apart."""
     user = session_user(request)
     if user is None:
-        raise Refusal(401, "Unauthorized")
+        raise Refusal(401, bad if "Authorization" in request.headers else missing)
+    return user
+
+
+def require_session_success_false(request: web.Request) -> User:
+    """Models, secrets and API keys: as everywhere, in their own form of an error."""
+    user = session_user(request)
+    if user is None:
+        raise Refusal(401, "Unauthorized", success=False)
     return user
 
 
 def require_session_to_deploy(request: web.Request) -> User:
-    if "Authorization" not in request.headers:
-        raise Refusal(401, MISSING_HEADER)
-    return require_session(request)
+    return require_session(request, missing=MISSING_HEADER)
 
 
 def require_training(request: web.Request) -> User:
     """local/jobs, local/metrics GET, status GET: a key with `training`, or a session; failures are told apart."""
+    return require_key_or_session(request, "training")
+
+
+def require_key_or_session(
+    request: web.Request, scope: Scope, *, missing: str = MISSING_HEADER, bad_session: str = "Authentication failed"
+) -> User:
+    """A key with `scope`, or a session; failures are told apart."""
     key = presented_key(request)
     if key is not None:
-        return check_key(request, key, "training")
-    if "Authorization" not in request.headers:
-        raise Refusal(401, MISSING_HEADER)
-    user = session_user(request)
-    if user is None:
-        raise Refusal(401, "Authentication failed")
-    return user
+        return check_key(request, key, scope)
+    return require_session(request, missing=missing, bad=bad_session)
+
+
+def require_agent(request: web.Request) -> tuple[User, str]:
+    """The desktop training agent: as the training group, and it has to say which agent it is."""
+    user, agent = require_training(request), request.headers.get("X-Agent-ID")
+    if not agent:
+        raise Refusal(400, "Missing X-Agent-ID header")
+    if not agent.startswith("agent_") or len(agent) < 10:
+        raise Refusal(400, "Invalid X-Agent-ID format. Expected: agent_xxxxx")
+    return user, agent
 
 
 def require_reader(request: web.Request, *, missing: str, bad_session: str) -> User:
@@ -123,12 +147,7 @@ def require_reader(request: web.Request, *, missing: str, bad_session: str) -> U
             return check_key(request, key, "training")
         except Refusal as exc:
             raise Refusal(401, missing) from exc
-    if "Authorization" not in request.headers:
-        raise Refusal(401, missing)
-    user = session_user(request)
-    if user is None:
-        raise Refusal(401, bad_session)
-    return user
+    return require_session(request, missing=missing, bad=bad_session)
 
 
 def require_job_reader(request: web.Request) -> User:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from aiohttp import ClientSession, web
 from runner.local.clock import Clock, iso
 from runner.local.credentials import Credentials
 from runner.local.lab_api.store import LabStore
+from runner.local.model_server import ModelServer
 from runner.local.web_kit import JSON_ERRORS, json_response
 
 
@@ -27,7 +29,10 @@ class Lab:
         data_dir: holds the stored datasets.
         trainer, bootstrap: the files that pods get.
         url, runpod_url: this server and the embedded RunPod (its base ends in `/v2`); known once both listen.
-        http: for the calls to RunPod.
+        http: for the calls to RunPod and to webhooks.
+        models: lets trained models answer; a question waits for the one before.
+        preparing: held while a model is put where it can be loaded from.
+        background: work that goes on after its answer, ended with the server.
     """
 
     store: LabStore
@@ -40,6 +45,27 @@ class Lab:
     rate_limit_per_minute: int = 100
     url: str = ""
     runpod_url: str = ""
+    models: ModelServer = field(init=False)
+    preparing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        # Children run in folders of their own, where a relative path would lead elsewhere.
+        self.data_dir = self.data_dir.resolve()
+        self.models = ModelServer(self.data_dir / "model-server.log")
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let `work` go on in the background."""
+        task = asyncio.create_task(work)
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
+
+    async def aclose(self) -> None:
+        """End what goes on in the background."""
+        for task in self.background:
+            task.cancel()
+        await asyncio.gather(*self.background, return_exceptions=True)
+        await self.models.aclose()
 
     def now(self) -> str:
         """The present moment the way the lab writes it."""

@@ -70,7 +70,7 @@ async def show_examples(request: web.Request) -> web.Response:
     lab, row = request.app[LAB], _own_dataset(request)
     offset, limit = query_int(request, "offset", 0), query_int(request, "limit", 10)
     try:
-        lines = gzip.decompress(_path(lab, row["id"]).read_bytes()).split(b"\n")
+        lines = stored_rows(lab, row).split(b"\n")
     except OSError as exc:
         raise Refusal(500, "Failed to download dataset") from exc
     shown = [
@@ -132,9 +132,18 @@ async def download(request: web.Request) -> web.StreamResponse:
     return web.FileResponse(path, headers={"Content-Type": "application/gzip"})
 
 
-def signed_url(lab: Lab, dataset: Doc) -> str:
+def stored_rows(lab: Lab, dataset: Doc) -> bytes:
+    """The rows of a dataset as they were stored, JSON Lines.
+
+    Raises:
+        OSError: the file is gone.
+    """
+    return gzip.decompress(_path(lab, dataset["id"]).read_bytes())
+
+
+def signed_url(lab: Lab, dataset: Doc, *, lifetime_s: int = DOWNLOAD_LIFETIME_S) -> str:
     """Where a pod downloads a dataset during the next two hours."""
-    expires = int(lab.clock.now().timestamp()) + DOWNLOAD_LIFETIME_S
+    expires = int(lab.clock.now().timestamp()) + lifetime_s
     signature = lab.sign(f"{dataset['id']}.{expires}")
     path = f"/storage/v1/object/sign/training-datasets/{quote(dataset['id'])}.jsonl.gz"
     return f"{lab.url}{path}?token={expires}.{signature}"

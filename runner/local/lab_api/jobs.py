@@ -5,7 +5,6 @@ Source: FineTune Lab contract §2.4, §2.6, §2.7 and §3.1, read 2026-11.
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -289,11 +288,6 @@ def _trend(lab: Lab, job_id: str) -> str | None:
     before, after = fmean(losses[:half]), fmean(losses[half:])
     change = (after - before) / before if before else 0.0
     return "improving" if change < -0.05 else "degrading" if change > 0.05 else "stable"
-
-
-def is_uuid(text: str) -> bool:
-    """Whether an id fits the UUID columns of the real database."""
-    return re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text) is not None
 
 
 ROUTES = [

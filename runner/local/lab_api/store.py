@@ -13,7 +13,11 @@ from typing import Any, Literal
 import msgspec
 
 Doc = dict[str, Any]
-Kind = Literal["configs", "datasets", "jobs", "deployments", "alerts"]
+Kind = Literal[
+    "configs", "datasets", "jobs", "deployments", "alerts", "api_keys", "predictions", "webhooks", "models", "suites",
+    "batch_runs", "batch_results", "servers", "endpoints", "traces",
+]  # fmt: skip
+"""What documents there are; predictions belong to their job and batch results to their run instead of to a user."""
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -73,6 +77,15 @@ class LabStore:
         """Documents of one owner; all of them unless `limit` says otherwise."""
         sql = "SELECT doc FROM documents WHERE kind = ? AND owner = ? ORDER BY seq DESC LIMIT ? OFFSET ?"
         return [_load(row[0]) for row in self._db.execute(sql, (kind, owner, limit, offset))]
+
+    def find(self, kind: Kind, owner: str, key: str, value: object) -> Doc | None:
+        """The newest document of an owner whose top-level `key` (a plain word of ours) has this value."""
+        sql = (
+            "SELECT doc FROM documents WHERE kind = ? AND owner = ? "
+            "AND json_extract(CAST(doc AS TEXT), '$.' || ?) = ? ORDER BY seq DESC LIMIT 1"
+        )
+        row = self._db.execute(sql, (kind, owner, key, value)).fetchone()
+        return _load(row[0]) if row else None
 
     def count(self, kind: Kind, owner: str) -> int:
         sql = "SELECT count(*) FROM documents WHERE kind = ? AND owner = ?"
