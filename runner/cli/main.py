@@ -9,7 +9,7 @@ import tempfile
 import traceback
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -17,16 +17,23 @@ from runner import __version__
 from runner.cli.options import read_environment
 from runner.errors import DiagnosedError, ProviderError, RunspecError, did_you_mean
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 COMMANDS = {
     "run": "Run specs and judge them; a bare path means this.",
     "plan": "Show exactly what would run, and what it may cost.",
     "validate": "Check specs and datasets; starts nothing.",
     "list": "List specs with their phases and last verdicts.",
+    "new": "Write a valid spec for a template.",
+    "status": "Show runs that go on, pods that may be billed, and the last result.",
+    "logs": "Print what the pods of a run wrote.",
     "history": "List recorded runs, or show one of them.",
     "render": "Write results into the tracking document.",
     "reap": "Find pods that earlier runs may have left, and end them.",
     "schema": "Print, write or check the JSON Schemas of the spec format.",
     "local": "The embedded cloud by itself.",
+    "completion": "Print what makes a shell complete commands and options.",
 }
 
 USAGE_ERROR = 2
@@ -58,6 +65,12 @@ class CommandGroup(click.Group):
         module = importlib.import_module(f"runner.cli.{cmd_name}")
         command: click.Command = module.command
         return read_environment(command)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands and options, and files, because a bare path is a run."""
+        from click.shell_completion import CompletionItem
+
+        return [*super().shell_complete(ctx, incomplete), CompletionItem(incomplete, type="file")]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

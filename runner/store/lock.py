@@ -47,3 +47,15 @@ class DirectoryLock:
 def _owner(fd: int) -> str:
     text = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
     return f"process {text}" if text.isdigit() else "its process id is not known yet"
+
+
+def is_owned(directory: Path) -> bool:
+    """Whether the process that took the lock last is still alive.
+
+    Looking at its id instead of at the lock never keeps a runner out that starts at this moment.
+    """
+    try:
+        os.kill(int((directory / FILE).read_text(encoding="ascii")), 0)
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True

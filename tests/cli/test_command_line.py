@@ -303,3 +303,34 @@ def test_flag_wins_over_its_environment_variable(runspec, monkeypatch):
     monkeypatch.setenv("RUNSPEC_TARGET", "cloud")
     assert "on local" in runspec("plan", "specs/cpt.yaml", "--target", "local").last_line
     assert "on cloud" in runspec("plan", "specs/cpt.yaml").last_line
+
+
+# --- looking at what goes on ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["status", "logs"])
+def test_nothing_recorded_is_said_with_what_makes_a_record(runspec, name):
+    said = runspec(name)
+    assert said.code == 0
+    assert "`runspec specs/cpt.yaml` makes one" in said.out + said.err
+
+
+def test_unknown_run_is_refused(runspec):
+    assert runspec("logs", "feedbeef").code == 2
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_for_each_shell(runspec, shell):
+    said = runspec("completion", shell)
+    assert said.code == 0
+    assert "_RUNSPEC_COMPLETE" in said.out
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("va", "plain,validate"), ("plan --tar", "plain,--target"), ("run --target cl", "plain,cloud"), ("sp", "file,sp")],
+)
+def test_shell_is_offered_commands_options_values_and_files(workshop, typed, offered):
+    words = f"runspec {typed}"
+    extra = {"_RUNSPEC_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    assert offered in workshop.process(env=extra).out.splitlines()

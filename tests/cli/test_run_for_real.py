@@ -40,7 +40,7 @@ def before(home: Workshop) -> bytes:
 def finished(home: Workshop, before: bytes) -> Said:
     """A template that nobody wrote any Python for, tested once, with a tenth of the steps."""
     (home.folder / "specs" / "sft_small.yaml").write_text(NEW_SPEC)
-    return home.process("specs/sft_small.yaml", "--set", "watch_steps=10")
+    return home.process("specs/sft_small.yaml", "--phase", "basic", "--set", "watch_steps=10")
 
 
 def test_new_template_is_tested_with_a_spec_and_no_python(finished):
@@ -96,6 +96,18 @@ def test_metric_that_nobody_recorded_is_answered_with_those_that_were(finished, 
     assert "train_loss" in said.err
 
 
+def test_logs_are_numbered_as_findings_name_them(finished, home):
+    said = home.process("logs")
+    numbers = [int(number) for number in re.findall(r"^sft_small/basic/1:(\d+): ", said.out, re.MULTILINE)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert "Training started" in said.out
+    assert home.process("logs", "--follow", "--job", "basic").out == said.out
+
+
+def test_status_repeats_the_last_verdict(finished, home):
+    assert finished.last_line in home.process("status").out
+
+
 def test_list_shows_the_new_template_as_rehearsed(finished, home):
     row = next(line for line in home.process("list").out.splitlines() if line.startswith("sft_small "))
     assert "rehearsed" in row
@@ -105,7 +117,7 @@ def test_list_shows_the_new_template_as_rehearsed(finished, home):
 
 
 def test_killed_trainer_is_reported_with_class_and_log_and_leaves_nothing(workshop):
-    with workshop.started("specs/cpt.yaml", "--doc", "none") as process:
+    with workshop.started("specs/cpt.yaml", "--phase", "basic", "--doc", "none") as process:
         process.wait_for("Monitor first 100 steps")
         trainers = [pid for pid, command in workshop.pod_processes().items() if "standalone_trainer.py" in command]
         assert trainers
@@ -118,7 +130,7 @@ def test_killed_trainer_is_reported_with_class_and_log_and_leaves_nothing(worksh
 
 
 def test_ctrl_c_ends_with_130_after_the_pod_is_given_back(workshop):
-    with workshop.started("specs/cpt.yaml", "--doc", "none") as process:
+    with workshop.started("specs/cpt.yaml", "--phase", "basic", "--doc", "none") as process:
         process.wait_for("Verify standalone_trainer.py downloads")
         process.popen.send_signal(signal.SIGINT)
         said = process.end()
@@ -130,14 +142,14 @@ def test_ctrl_c_ends_with_130_after_the_pod_is_given_back(workshop):
 
 
 def test_killed_runner_leaves_no_process_and_the_next_run_ends_its_lease(workshop):
-    with workshop.started("specs/cpt.yaml", "--doc", "none") as process:
+    with workshop.started("specs/cpt.yaml", "--phase", "basic", "--doc", "none") as process:
         process.wait_for("Verify standalone_trainer.py downloads")
         assert workshop.pod_processes()
         process.popen.kill()
         process.end()
     workshop.assert_nothing_runs()
     assert workshop.process("reap", "--target", "local").code == 6
-    with workshop.started("specs/cpt.yaml", "--doc", "none") as process:
+    with workshop.started("specs/cpt.yaml", "--phase", "basic", "--doc", "none") as process:
         process.wait_for("Validate the dataset")
         process.popen.send_signal(signal.SIGINT)
         assert process.end().code == 130

@@ -1,0 +1,44 @@
+"""`runspec status`: what goes on in a state directory right now."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from runner.cli.options import with_state
+
+
+@click.command("status")
+@with_state
+def command(state: Path) -> int:
+    """Show runs that have not ended, pods that may be billed, and the last result. Changes nothing."""
+    from runner.cli.jobline import Board
+    from runner.cli.progress import table_of
+    from runner.cli.summary import stdout_console
+    from runner.reports.evidence import summarise
+    from runner.reports.terminal import verdict_line
+    from runner.store.lock import is_owned
+    from runner.store.store import Store
+
+    with Store.open(state, read_only=True) as store:
+        runs = store.runs(1)
+        if not runs:
+            click.echo("no runs are recorded here yet; `runspec specs/cpt.yaml` makes one")
+            return 0
+        going = store.unfinished_runs()[:1] if is_owned(state) else []
+        for summary in going:
+            board = Board()
+            for event in store.events(summary.run):
+                board.apply(event)
+            click.echo(f"run {summary.run} goes on, {summary.finished} of {summary.jobs} jobs done")
+            stdout_console().print(table_of(board, datetime.now(UTC), height=1_000))
+        for lease in store.open_leases():
+            if lease.run not in {summary.run for summary in going}:
+                click.echo(f"! pod {lease.pod_id or lease.name} of run {lease.run} may still be billed: `runspec reap`")
+        last = next((run for run in store.runs(20) if run.finished_at is not None), None)
+        report = summarise(store.load_run(last.run)) if last else None
+        if report is not None:
+            click.echo(f"last result, run {report.run}: {verdict_line(report)}")
+    return 0
