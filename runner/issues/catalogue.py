@@ -13,6 +13,7 @@ from runner.results import FailureClass
 from runner.spec.models import KnownIssue, Method
 
 IssueVerdict = Literal["error", "expected", "infrastructure"]
+IssueEvidence = Literal["log", "api", "metric", "absence", "traceback", "note"]
 IssueClass = Literal[
     "alert_failed",
     "alerts_missing",
@@ -59,6 +60,10 @@ class IssueRule(
         contains: the line contains one of these texts; empty for an issue that no line can show.
         pattern: regular expression that must match as well, when given.
         methods: only for templates of these methods; empty for all.
+        evidence: what shows it: a `log` line (or the same text in an API error), only an `api` error, `metric`
+            figures, the `absence` of something, the frames of a `traceback`; a `note` is known, but nothing recorded shows it.
+        exceptions: for a traceback: the exception is one of these, by its name without a module.
+        frames: for a traceback: and one of these texts is in its frames.
         generic: says that something went wrong, not what; a specific issue of the same job explains more.
     """
 
@@ -68,7 +73,10 @@ class IssueRule(
     verdict: IssueVerdict
     cause: str
     fix: str = ""
+    evidence: IssueEvidence = "log"
     contains: tuple[str, ...] = ()
+    exceptions: tuple[str, ...] = ()
+    frames: tuple[str, ...] = ()
     pattern: str | None = None
     methods: tuple[Method, ...] = ()
     generic: bool = False

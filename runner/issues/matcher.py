@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from runner.conditions.logbook import MAX_LINE_LENGTH
-from runner.spec.patterns import LinePattern, PatternTooCostlyError, line_pattern
 from runner.issues.catalogue import IssueRule, load_catalogue
 from runner.spec.models import KnownIssue, Method
+from runner.spec.patterns import LinePattern, PatternTooCostlyError, line_pattern
 
 
 class IssueMatcher:
@@ -27,6 +27,11 @@ class IssueMatcher:
         for at, rule in enumerate(self.rules):
             for text in rule.contains:
                 self._ranks_of.setdefault(text, []).append(at)
+
+    @property
+    def literals(self) -> Iterable[str]:
+        """The texts one of which a line must contain to fit any rule of the catalogue."""
+        return self._ranks_of.keys()
 
     def match(self, line: str) -> IssueRule | None:
         """The first rule that the line fits; None for the lines that say nothing known.
