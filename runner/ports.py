@@ -7,7 +7,7 @@ embedded cloud through these clients, and by the in-process fakes of the simulat
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
@@ -74,11 +74,52 @@ class Deployment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobTicket:
+    """A training job at the lab for a pod that we create ourselves.
+
+    Attributes:
+        token: opens the job's own routes (metrics, status); a secret.
+        env: what a trainer needs in its environment to report to the lab; has secrets.
+    """
+
+    lab_job_id: str
+    token: str = field(repr=False)
+    env: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UploadedDataset:
     """A dataset as the lab stored it."""
 
     id: str
     rows: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelArchive:
+    """A trained model as the lab sent it; `sha256` is of the bytes that arrived, and was promised if `is_checked`."""
+
+    size: int
+    sha256: str
+    is_checked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedModel:
+    """A trained model that was unpacked; `files` are relative paths, sorted."""
+
+    size: int
+    sha256: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelAnswer:
+    """What a model says to a prompt; `base` is what it says without what the training added, if that could be asked."""
+
+    prompt: str
+    answer: str
+    base: str | None = None
 
 
 class PodCloud(Protocol):
@@ -105,6 +146,9 @@ class PodCloud(Protocol):
     async def gpu_offers(self, *, cloud: str, count: int) -> Sequence[GpuOffer]:
         """GPU types with their price and availability."""
 
+    async def balance(self) -> float | None:
+        """Credit of the account in USD; None where it cannot be had. Never raises."""
+
 
 class Lab(Protocol):
     """The service whose templates are tested."""
@@ -124,6 +168,12 @@ class Lab(Protocol):
     async def deploy(self, request: DeployRequest) -> Deployment:
         """Start training on a new pod. Never repeated by the provider; `ambiguous` errors may have created it."""
 
+    async def open_job(self, *, model: str, config: Mapping[str, Any]) -> JobTicket:
+        """Register a job whose pod the lab knows nothing of. Repeated on failure: a second one costs nothing."""
+
+    async def close_job(self, ticket: JobTicket, *, status: str) -> None:
+        """Set the status of a job that `open_job` registered; nobody else does when its pod is ended from outside."""
+
     async def cancel_job(self, lab_job_id: str) -> None:
         """Cancel a training job; the lab ends its pod. Idempotent."""
 
@@ -138,6 +188,31 @@ class Lab(Protocol):
 
     async def alerts(self, *, since: datetime) -> Sequence[Alert]:
         """Alert history of the account since a time, oldest first."""
+
+
+class Models(Protocol):
+    """Trained models: fetched, unpacked and asked, all outside of the engine's process.
+
+    Raises beside `ProviderError` only `ModelError`: what came is unsafe, broken or cannot be loaded.
+    """
+
+    async def fetch(self, lab_job_id: str, *, max_bytes: int) -> FetchedModel:
+        """Download and unpack the model of a job; raises `gone` or `unsupported` where there is no route to it."""
+
+    async def generate(self, lab_job_id: str, prompts: Sequence[str], *, max_tokens: int) -> Sequence[ModelAnswer]:
+        """Load the fetched model and let it answer; raises `unsupported` where the libraries for that are missing."""
+
+    async def discard(self, lab_job_id: str) -> None:
+        """Forget a fetched model; fine when there is none."""
+
+
+class MetricsReader(Protocol):
+    """A second way to read metrics, such as the published SDK, to hold against our own."""
+
+    name: str
+
+    async def metrics(self, lab_job_id: str) -> Sequence[MetricPoint]:
+        """As `Lab.metrics`; raises `unsupported` where it is not installed."""
 
 
 class Journal(Protocol):

@@ -44,6 +44,7 @@ def plan_of(
     vars_: Mapping[str, Scalar],
     target: Target,
     max_spend_usd: float | None,
+    via: str = "lab",
 ) -> Plan:
     """The plan that the selection options describe."""
     return make_plan(
@@ -51,6 +52,7 @@ def plan_of(
         find_phase=find_phase,
         selection=Selection(phases=phases, keyword=keyword, tags=tags, repeat=repeat, vars=vars_),
         target=target,
+        via=via,
         max_spend_usd=max_spend_usd,
     )
 

@@ -94,6 +94,13 @@ def targeting(command: F) -> F:
                 show_default=True,
                 help="`local`: the embedded cloud. `cloud`: RunPod and FineTune Lab; costs money.",
             ),
+            click.option(
+                "--via",
+                type=click.Choice(["lab", "runpod"]),
+                default="lab",
+                show_default=True,
+                help="`lab`: deploy through FineTune Lab. `runpod`: create the pod ourselves.",
+            ),
             click.option("--max-spend", callback=parse_usd, metavar="USD", help="Most that this invocation may cost."),
         ]
     ):

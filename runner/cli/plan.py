@@ -31,6 +31,7 @@ def command(
     repeat: int | None,
     vars_: Mapping[str, Scalar],
     target: str,
+    via: str,
     max_spend: float | None,
     verbose: bool,
 ) -> int:
@@ -43,6 +44,7 @@ def command(
         repeat=repeat,
         vars_=vars_,
         target=Target(target),
+        via=via,
         max_spend_usd=max_spend,
     )
     if not plan.jobs:

@@ -55,6 +55,7 @@ def command(
     repeat: int | None,
     vars_: Mapping[str, Scalar],
     target: str,
+    via: str,
     max_spend: float | None,
     parallel: int,
     exitfirst: bool,
@@ -75,13 +76,18 @@ def command(
         repeat=repeat,
         vars_=vars_,
         target=Target(target),
+        via=via,
         max_spend_usd=max_spend,
     )
     if not plan.jobs:
         click.echo("nothing selected: no job of these specs matches the given phases, tags and `-k`", err=True)
         return NOTHING_SELECTED
     check_datasets(plan.jobs)
-    settings = check_target(plan.target, max_spend_usd=max_spend, folder=plan.jobs[0].base_dir)
+    settings = check_target(plan.target, max_spend_usd=max_spend, folder=plan.jobs[0].base_dir, via=plan.via)
+    if plan.via == "runpod":
+        from runner.cli.pod_kit import check_plan
+
+        check_plan(plan)
     options = Options(parallel=parallel, max_fail=1 if exitfirst else max_fail)
     launch = _Launch(plan, options, progress, state)
     return launch.run(settings, None if document == "none" else Path(document))
@@ -123,7 +129,11 @@ class _Launch:
         interrupt = Interrupt()
         with _signals(interrupt, self._state_dir):
             async with open_world(
-                self._plan.target, store.journal(run), state_dir=self._state_dir, settings=settings
+                self._plan.target,
+                store.journal(run),
+                state_dir=self._state_dir,
+                settings=settings,
+                via=self._plan.via,
             ) as world:
                 await end_or_announce(store, world, self._plan.target)
                 with showing(self._progress, now=world.clock.now) as listener:

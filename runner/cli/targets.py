@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from runner.artifacts.workshop import Workshop
+from runner.cli.pod_kit import open_kit
 from runner.cli.system import SystemClock
 from runner.datasets.source import check_dataset, open_dataset
 from runner.datasets.validate import DatasetSummary
@@ -17,6 +19,7 @@ from runner.errors import Diagnostic, PlanError
 from runner.plan import Plan, PlannedJob
 from runner.ports import Journal
 from runner.providers.connect import open_lab, open_runpod
+from runner.providers.sdk import SdkMetrics
 from runner.providers.settings import Settings
 from runner.results import Target
 
@@ -35,7 +38,7 @@ class Datasets:
         return open_dataset(job.spec.dataset, base_dir=job.base_dir)
 
 
-def check_target(target: Target, *, max_spend_usd: float | None, folder: Path) -> Settings | None:
+def check_target(target: Target, *, max_spend_usd: float | None, folder: Path, via: str = "lab") -> Settings | None:
     """Refuse a run whose target cannot work, before anything starts.
 
     Raises:
@@ -66,6 +69,8 @@ def check_target(target: Target, *, max_spend_usd: float | None, folder: Path) -
         )
     if settings.runpod_key is None:
         problems.append(_missing("RUNPOD_API_KEY", "to watch the pod and to prove that it is gone"))
+    if via == "runpod" and settings.trainer_url is None:
+        problems.append(_missing("RUNSPEC_TRAINER_URL", "by pods of `--via runpod` to download their trainer"))
     if settings.lab_jwt is None and settings.refresh_token is None:
         problems.append(_missing("FINETUNE_LAB_JWT", "to store the configuration, deploy and read alerts"))
     if problems:
@@ -83,11 +88,12 @@ def _missing(name: str, purpose: str) -> Diagnostic:
 
 @asynccontextmanager
 async def open_world(
-    target: Target, journal: Journal, *, state_dir: Path, settings: Settings | None
+    target: Target, journal: Journal, *, state_dir: Path, settings: Settings | None, via: str = "lab"
 ) -> AsyncIterator[World]:
     """Everything a run touches, until the block ends; the embedded cloud ends its pods with it."""
     if target is Target.CLOUD and settings is not None:
-        async with _connected(settings, journal, Pace()) as world:
+        opened = _connected(settings, journal, Pace(), state_dir=state_dir, sdk=SdkMetrics(settings), via=via)
+        async with opened as world:
             yield world
         return
     from runner.local.cloud import EmbeddedCloud
@@ -95,14 +101,32 @@ async def open_world(
     async with EmbeddedCloud((state_dir / "local").resolve()) as cloud:
         local = Settings.of_local(asdict(cloud.endpoints))
         # The session token has no request limit there, and a tiny model is watched many times a second.
-        async with _connected(replace(local, lab_api_key=None), journal, LOCAL_PACE) as world:
+        # The SDK has nothing but keys.
+        ours, sdk = replace(local, lab_api_key=None), SdkMetrics(local)
+        ours = replace(ours, trainer_url=f"{local.lab_url}/downloads/standalone_trainer.py")
+        async with _connected(ours, journal, LOCAL_PACE, state_dir=state_dir, sdk=sdk, via=via) as world:
             yield world
 
 
 @asynccontextmanager
-async def _connected(settings: Settings, journal: Journal, pace: Pace) -> AsyncIterator[World]:
+async def _connected(
+    settings: Settings, journal: Journal, pace: Pace, *, state_dir: Path, sdk: SdkMetrics, via: str
+) -> AsyncIterator[World]:
+    kit = None
+    if via == "runpod" and settings.trainer_url is not None:
+        kit = await open_kit(state_dir, trainer_url=settings.trainer_url)
     async with open_runpod(settings) as cloud, open_lab(settings) as lab:
-        yield World(cloud=cloud, lab=lab, journal=journal, clock=SystemClock(), datasets=Datasets(), pace=pace)
+        yield World(
+            cloud=cloud,
+            lab=lab,
+            journal=journal,
+            clock=SystemClock(),
+            datasets=Datasets(),
+            pace=pace,
+            models=Workshop(lab, (state_dir / "models").resolve()),
+            sdk=sdk,
+            kit=kit,
+        )
 
 
 def worst_case(plan: Plan) -> str:

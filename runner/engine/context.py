@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from runner.engine.interrupt import Interrupt
 from runner.engine.lease import Lease
+from runner.engine.naming import PodNames
 from runner.engine.state import JobState
 from runner.engine.watch import Watch
 from runner.engine.world import World
@@ -21,6 +22,8 @@ class JobContext:
     watch: Watch
     interrupt: Interrupt
     leases: list[Lease]
+    names: PodNames
+    via: str = "lab"
 
 
 @dataclass(frozen=True, slots=True)

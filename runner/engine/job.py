@@ -8,15 +8,15 @@ from typing import assert_never
 from runner.conditions.judge import all_decided, job_outcome, judge
 from runner.engine.context import JobContext, StepResult
 from runner.engine.shielding import uncancelled
-from runner.engine.steps.cancel import cancel_job, wind_down
+from runner.engine.steps.cancel import cancel_job, end_lab_job, wind_down
 from runner.engine.steps.collect import collect_evidence
 from runner.engine.steps.dataset import validate_dataset
 from runner.engine.steps.deploy import deploy_template
+from runner.engine.steps.model import ask_model, download_model
 from runner.engine.steps.wait import wait_for
 from runner.engine.stop import NO_VERDICT, StopJob
 from runner.errors import ProviderError
 from runner.results import (
-    EvidenceMissing,
     FailureClass,
     JobFinished,
     JobJudged,
@@ -103,19 +103,13 @@ class JobRun:
             case CancelStep():
                 return await cancel_job(self._context)
             case CollectStep():
-                return await collect_evidence(self._context)
-            case DownloadStep() | GenerateStep():
-                return await self._gap(step)
+                return await collect_evidence(self._context, step)
+            case DownloadStep():
+                return await download_model(self._context, step)
+            case GenerateStep():
+                return await ask_model(self._context, step)
             case _ as never:
                 assert_never(never)
-
-    async def _gap(self, step: DownloadStep | GenerateStep) -> StepResult:
-        """What the product under test offers no route for; a fact about it, reported as a gap."""
-        reason = "FineTune Lab has no route that returns a model trained on RunPod"
-        source = "artifact" if isinstance(step, DownloadStep) else "generation"
-        state = self._state
-        await state.record(EvidenceMissing(at=state.now(), job=state.key, source=source, reason=reason))
-        return StepResult(Outcome.UNKNOWN, reason)
 
     # --- the end ------------------------------------------------------------------------------------------------
 
@@ -130,6 +124,8 @@ class JobRun:
         if not is_interrupted_hard:
             await self._context.watch.look_once_more(state)
         self._context.watch.remove(state)
+        if self._context.world.models is not None and state.lab_job_id is not None:
+            await self._context.world.models.discard(state.lab_job_id)
         state.evidence.close()
         verdicts = self._judge(early)
         await state.record_if_possible(JobJudged(at=state.now(), job=state.key, verdicts=verdicts))
@@ -146,14 +142,14 @@ class JobRun:
 
     async def _release(self) -> None:
         """Give every pod back, last one first; the lab hears of it too, so that its job does not stay `running`."""
-        state, lab = self._state, self._context.world.lab
+        state = self._state
         if not self._context.leases:
             return
         await wind_down(self._context)
         if state.lab_job_id is not None and not state.is_job_over:
             # Ending the pod is what counts, and the lease does that.
             with contextlib.suppress(ProviderError):
-                await lab.cancel_job(state.lab_job_id)
+                await end_lab_job(self._context)
         reason = self._stop.reason if self._stop is not None else "the job is over"
         for lease in reversed(self._context.leases):
             if not await lease.release(reason):

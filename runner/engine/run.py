@@ -10,6 +10,7 @@ from runner.engine.context import JobContext
 from runner.engine.interrupt import Interrupt
 from runner.engine.job import JobRun
 from runner.engine.money import Ledger
+from runner.engine.naming import PodNames
 from runner.engine.recorder import Recorder
 from runner.engine.state import JobState
 from runner.engine.watch import Watch
@@ -21,9 +22,10 @@ from runner.results import FailureClass, JobFinished, Outcome, RunFinished, RunS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
-    """What the journal keeps about where a run came from."""
+    """What the journal keeps about where a run came from; `first_pod` goes on where an earlier life stopped."""
 
     run: str
+    first_pod: int = 1
     command: str = ""
     version: str = ""
     commit: str | None = None
@@ -78,6 +80,8 @@ async def run_plan(
                 ledger=Ledger(plan.max_spend_usd),
                 progress=progress,
                 options=options,
+                names=PodNames(info.run, first=info.first_pod),
+                via=plan.via,
             )
             for _ in range(max(1, min(options.parallel, len(plan.jobs)))):
                 group.create_task(worker.work(queue))
@@ -117,6 +121,8 @@ class _Worker:
     ledger: Ledger
     progress: _Progress
     options: Options
+    names: PodNames
+    via: str
 
     async def work(self, queue: list[PlannedJob]) -> None:
         """Run jobs one after the other; several workers share one queue."""
@@ -139,7 +145,15 @@ class _Worker:
             return
         state = JobState(job, recorder=self.recorder, clock=self.world.clock)
         self.interrupt.on_change(state.wake)
-        context = JobContext(state=state, world=self.world, watch=self.watch, interrupt=self.interrupt, leases=[])
+        context = JobContext(
+            state=state,
+            world=self.world,
+            watch=self.watch,
+            interrupt=self.interrupt,
+            leases=[],
+            names=self.names,
+            via=self.via,
+        )
         try:
             self.progress.finished[job.key] = await JobRun(context).run()
         finally:

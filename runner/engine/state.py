@@ -7,9 +7,10 @@ from datetime import datetime
 
 from runner.conditions.evidence import Evidence
 from runner.engine.recorder import Recorder
+from runner.engine.vigil import Vigil
 from runner.issues.matcher import IssueMatcher
 from runner.plan import PlannedJob
-from runner.ports import Clock
+from runner.ports import Clock, JobTicket
 from runner.results import AnyEvent, FailureClass, IssueObserved, LogLine, LogsObserved
 
 
@@ -25,6 +26,13 @@ class JobState:
         self.config_id: str | None = None
         self.pod_since_s: float | None = None
         self.cost_usd_h: float | None = None
+        self.gpu: str | None = None
+        """The GPU that the pod was asked for with."""
+        self.gpus: tuple[str, ...] = ()
+        """The GPUs to try instead of the spec's own; empty for those."""
+        self.ticket: JobTicket | None = None
+        """The lab's job of a pod that we created ourselves."""
+        self.vigil: Vigil | None = None
         self.is_winding_down = False
         """We asked for the end ourselves: what pod and job say from here on is no evidence of their health."""
         self._recorder = recorder
@@ -64,6 +72,8 @@ class JobState:
 
     async def record_logs(self, lines: tuple[LogLine, ...]) -> None:
         """Record new log lines and the known issues that they show, each issue once."""
+        if self.vigil is not None:
+            self.vigil.hear(lines)
         first = self._log_lines + 1
         self._log_lines += len(lines)
         issues = [event for number, line in enumerate(lines, first) if (event := self._issue_in(line, number))]

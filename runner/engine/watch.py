@@ -14,6 +14,7 @@ from datetime import datetime
 from types import TracebackType
 
 from runner.engine.state import JobState
+from runner.engine.vigil import Vigil
 from runner.engine.world import World
 from runner.errors import ProviderError
 from runner.ports import ProviderErrorKind
@@ -44,6 +45,7 @@ class _Watched:
     points: dict[int, MetricPoint] = field(default_factory=dict)
     alerts: set[str] = field(default_factory=set)
     misses: int = 0
+    is_missing: bool = False
     has_moved: bool = True
     metrics_at_s: float = float("-inf")
     log_cursor: str = ""
@@ -84,6 +86,9 @@ class Watch:
 
     def add(self, state: JobState) -> None:
         """Watch a job whose pod exists."""
+        limits, pace = state.job.spec.limits, self._world.pace
+        begun_s = self._world.clock.monotonic() if state.pod_since_s is None else state.pod_since_s
+        state.vigil = Vigil(since_s=begun_s, provision_s=limits.provision.total_seconds(), stuck_s=pace.stuck_s)
         watched = _Watched(state=state)
         self._watched[state.key] = watched
         watched.log_task = self._group.create_task(self._follow_logs(watched))
@@ -168,16 +173,19 @@ class Watch:
         try:
             await self._saw_pod(watched, await self._world.cloud.get_pod(pod_id))
         except ProviderError as exc:
-            if exc.kind == ProviderErrorKind.GONE and watched.misses == MISSES_BEFORE_ASKING:
+            if exc.kind == ProviderErrorKind.GONE and not watched.is_missing:
+                watched.is_missing = True
                 watched.has_moved = True
                 state = watched.state
                 await state.record(PodMissing(at=state.now(), job=state.key, pod_id=pod_id))
 
     async def _saw_pod(self, watched: _Watched, pod: Pod) -> None:
-        watched.misses = 0
+        watched.misses, watched.is_missing = 0, False
         previous, watched.pod = watched.pod, pod
         state = watched.state
         state.cost_usd_h = _dearest(state.cost_usd_h, pod.cost_usd_h)
+        if state.vigil is not None:
+            state.vigil.see(pod, self._world.clock.monotonic())
         if previous is None or _shape(previous) != _shape(pod):
             await state.record(PodObserved(at=state.now(), job=state.key, pod=pod))
 
@@ -186,19 +194,22 @@ class Watch:
     async def _look_at_jobs(self) -> None:
         listed = {snapshot.lab_job_id: snapshot for snapshot in await self._world.lab.list_jobs()}
         for watched in list(self._watched.values()):
-            state = watched.state
-            if state.lab_job_id is None or state.is_winding_down:
+            if watched.state.lab_job_id is None or watched.state.is_winding_down:
                 continue
-            snapshot = listed.get(state.lab_job_id)
-            if snapshot is None:
-                await self._fetch_snapshot(watched)
-            else:
-                await self._saw_snapshot(watched, snapshot)
-            now_s = self._world.clock.monotonic()
-            if watched.has_moved and now_s - watched.metrics_at_s >= self._world.pace.metrics_s:
-                watched.metrics_at_s = now_s
-                await self._fetch_metrics(watched)
-                watched.has_moved = False
+            # One job that cannot be asked about must not keep the others from being watched.
+            with contextlib.suppress(ProviderError):
+                await self._look_at_job(watched, listed.get(watched.state.lab_job_id))
+
+    async def _look_at_job(self, watched: _Watched, snapshot: JobSnapshot | None) -> None:
+        if snapshot is None:
+            await self._fetch_snapshot(watched)
+        else:
+            await self._saw_snapshot(watched, snapshot)
+        now_s = self._world.clock.monotonic()
+        if watched.has_moved and now_s - watched.metrics_at_s >= self._world.pace.metrics_s:
+            watched.metrics_at_s = now_s
+            await self._fetch_metrics(watched)
+            watched.has_moved = False
 
     async def _fetch_snapshot(self, watched: _Watched) -> None:
         job_id = watched.state.lab_job_id or ""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from runner.plan import PlannedJob
-from runner.ports import Clock, Journal, Lab, PodCloud
+from runner.ports import Clock, JobTicket, Journal, Lab, MetricsReader, Models, PodCloud, PodRequest
 from runner.results import AnyEvent, DatasetChecked
 
 
@@ -25,6 +26,10 @@ class Pace:
         retry_s: first pause after a failed call; doubles up to `retry_max_s`.
         grace_s: how long a vanished pod may precede the lab's word that its job ended.
         settle_s: how long the last look at the lab may take.
+        stuck_s: how long a pod may be `RUNNING` with an uptime of 0.
+        capacity_rounds: how often the list of GPUs is walked down when there is no capacity.
+        capacity_pause_s: before the second round; doubles from round to round.
+        rate_limit_s: before a create that a rate limit refused is sent again, unless the cloud says how long.
     """
 
     pods_s: float = 10.0
@@ -39,6 +44,10 @@ class Pace:
     retry_max_s: float = 30.0
     grace_s: float = 30.0
     settle_s: float = 60.0
+    stuck_s: float = 300.0
+    capacity_rounds: int = 3
+    capacity_pause_s: float = 30.0
+    rate_limit_s: float = 15.0
 
 
 LOCAL_PACE = Pace(
@@ -54,6 +63,9 @@ LOCAL_PACE = Pace(
     retry_max_s=2.0,
     grace_s=3.0,
     settle_s=10.0,
+    stuck_s=15.0,
+    capacity_pause_s=1.0,
+    rate_limit_s=1.0,
 )
 
 
@@ -79,12 +91,24 @@ class DatasetSummary(Protocol):
         """Hex SHA-256 of the bytes."""
 
 
+class PodKit(Protocol):
+    """Packs what a pod of `--via runpod` needs: our bootstrap and agent, the configuration and the rows."""
+
+    def request(
+        self, job: PlannedJob, ticket: JobTicket, *, name: str, gpu: str, marker: str, deadline: datetime
+    ) -> PodRequest:
+        """The pod to ask for; it ends itself at `deadline`. Raises `DatasetError` when it does not fit a request."""
+
+
 Listener = Callable[[AnyEvent], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """Everything outside the engine that a run touches."""
+    """Everything outside the engine that a run touches.
+
+    Without `models` and `sdk` what needs them is a gap; without `kit` pods are created by the lab only.
+    """
 
     cloud: PodCloud
     lab: Lab
@@ -92,6 +116,9 @@ class World:
     clock: Clock
     datasets: DatasetSource
     pace: Pace = Pace()
+    models: Models | None = None
+    sdk: MetricsReader | None = None
+    kit: PodKit | None = None
 
 
 def dataset_checked(job: PlannedJob, summary: DatasetSummary, clock: Clock) -> DatasetChecked:

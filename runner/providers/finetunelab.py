@@ -9,15 +9,18 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from runner.errors import ProviderError
-from runner.ports import Clock, Deployment, DeployRequest, Lab, UploadedDataset
+from runner.ports import Clock, Deployment, DeployRequest, JobTicket, Lab, ModelArchive, UploadedDataset
 from runner.ports import ProviderErrorKind as Kind
 from runner.providers.clock import SystemClock
+from runner.providers.downloads import DOWNLOAD_IDLE_S, promised_sha256, write_stream
 from runner.providers.faults import Answer, Call, Refusal, json_body
 from runner.providers.http import Host
+from runner.providers.lab_jobs import close_job, open_job
 from runner.providers.lab_wire import (
     FORMATS,
     LAB_GPU_IDS,
@@ -52,7 +55,7 @@ class LabCredentials:
     Attributes:
         jwt: session token (a string that nothing renews, or a source of fresh ones).
         api_key: `wak_…` with scope `training` or `all`.
-        internal_key: for `POST /api/alerts/trigger`, which no call here makes.
+        internal_key: for `POST /api/alerts/trigger`, which no call here makes; pods of our own get it to send alerts.
     """
 
     jwt: SessionToken | str | None = None
@@ -80,6 +83,7 @@ class FineTuneLab:
         jwt = credentials.jwt
         self._session = FixedToken(jwt, self._clock) if isinstance(jwt, str) and jwt else jwt or None
         self._api_key = credentials.api_key
+        self._internal_key = credentials.internal_key or ""
         self._key_worked_at: float | None = None
 
     async def create_config(self, *, name: str, template: str, config: Mapping[str, Any]) -> str:
@@ -149,6 +153,17 @@ class FineTuneLab:
         )
         return await self._host.fetch(call, read_deployment)
 
+    async def open_job(self, *, model: str, config: Mapping[str, Any]) -> JobTicket:
+        """Register a training job for a pod that the lab did not create, see `lab_jobs.open_job`."""
+        headers = await self._session_headers("register jobs")
+        return await open_job(
+            self._host, headers, self._clock, model=model, config=config, internal_key=self._internal_key
+        )
+
+    async def close_job(self, ticket: JobTicket, *, status: str) -> None:
+        """Set the status of a job that `open_job` registered; fine when the lab has no such job any more."""
+        await close_job(self._host, ticket, status=status)
+
     async def cancel_job(self, lab_job_id: str) -> None:
         """Cancel a training job; the lab ends its pod and sends no alert about it (T-15).
 
@@ -210,6 +225,34 @@ class FineTuneLab:
             if not is_full or any(alert.at < since for alert in rows):
                 break
         return sorted(found.values(), key=lambda alert: alert.at)
+
+    async def download_model(self, lab_job_id: str, *, to: Path, max_bytes: int) -> ModelArchive:
+        """Write the zip of a job's trained model to a new file.
+
+        The real lab has this route for jobs of its local training server only; for a job on RunPod it answers 404
+        (§2.12), which is `gone`.
+
+        Raises:
+            ProviderError: `transient` when the answer was cut or does not have the promised digest.
+            ModelError: it is larger than `max_bytes`.
+        """
+        key = {"X-API-Key": self._api_key} if self._api_key else None
+        call = Call(
+            method="GET",
+            path=f"/api/training/{_segment(lab_job_id)}/download/model",
+            headers={"Accept": "application/zip", **(key or await self._session_headers("download", or_key=True))},
+            metered=key is not None,
+        )
+        async with self._host.stream(call, content_type="application/zip", idle_s=DOWNLOAD_IDLE_S) as stream:
+            size, sha256 = await write_stream(stream, to, max_bytes=max_bytes)
+            promised, length = promised_sha256(stream.headers), stream.headers.get("Content-Length")
+        if length is not None and length != str(size):
+            detail = f"the download was cut after {size:,} of {length} bytes"
+        elif promised is not None and promised != sha256:
+            detail = f"sha256 is {sha256}, and the lab promised {promised}"
+        else:
+            return ModelArchive(size=size, sha256=sha256, is_checked=promised is not None)
+        raise self._host.error(call, Refusal(kind=Kind.TRANSIENT, detail=detail, retryable=True))
 
     async def _change(self, path: str, body: Any, reader: Callable[[Any], _T], *, to: str, attempts: int = 3) -> _T:
         call = Call(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -55,6 +55,11 @@ class ByteStream:
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
 
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What the answer said before its body."""
+        return self._response.headers
+
     async def next_chunk(self) -> bytes:
         """The next bytes; empty once the stream has ended, was cut, or was idle for too long."""
         try:
@@ -98,6 +103,11 @@ class Host:
         self._proxy = _proxy_for(self._base_url)
         self._redactor = Redactor([*secrets, *_passwords(self._proxy), *_passwords(self._base_url)])
         self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def base_url(self) -> str:
+        """The address that every path is below, without a slash at its end."""
+        return self._base_url
 
     def __repr__(self) -> str:
         return f"Host({self._redactor.line(self._base_url)})"

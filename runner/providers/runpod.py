@@ -6,6 +6,7 @@ Source: RunPod contract §1.1-1.4, §3 and §7, from the v2 OpenAPI document, do
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -33,6 +34,8 @@ MAX_PAGES = 100
 # The most that the server keeps and the most that it gives out at once.
 LOG_TAIL = 5000
 _REMEMBERED_IDS = 4096
+_WORTH_ANOTHER_WAY = (Kind.CONFLICT, Kind.TRANSIENT, Kind.PROTOCOL, Kind.UNSUPPORTED)
+_TERMINATE = "mutation Terminate($podId: String!) { podTerminate(input: {podId: $podId}) }"
 _BALANCE = json_body({"query": "query { myself { clientBalance } }"})
 
 
@@ -122,31 +125,71 @@ class RunPod:
     async def terminate_pod(self, pod_id: str) -> None:
         """End one pod; also fine when RunPod says that there is none.
 
-        When DELETE keeps failing, the `terminate` action is tried before giving up.
+        When DELETE keeps failing, a lock is opened, then the `terminate` action and GraphQL are tried.
 
         Raises:
-            ProviderError: `conflict` for a locked pod or a member of a cluster; what the last attempt met otherwise.
+            ProviderError: `conflict` for a member of a cluster; what the `terminate` action met otherwise.
         """
         path = f"/pods/{_segment(pod_id)}"
-        body = json_body({"action": "terminate"})
+        delete = Call(method="DELETE", path=path, headers=self._auth, urgent=True, retry_for_s=TERMINATE_FOR_S)
         try:
-            await self._end(
-                Call(method="DELETE", path=path, headers=self._auth, urgent=True, retry_for_s=TERMINATE_FOR_S)
-            )
+            await self._end(delete)
         except ProviderError as failed:
-            if failed.kind not in (Kind.CONFLICT, Kind.TRANSIENT, Kind.PROTOCOL, Kind.UNSUPPORTED):
+            if failed.kind not in _WORTH_ANOTHER_WAY:
                 raise
-            await self._end(
+            if failed.kind == Kind.CONFLICT:
+                await self._unlock(path)
+            await self._end_otherwise(path, pod_id)
+
+    async def _unlock(self, path: str) -> None:
+        """Open the lock of a pod, if that is what it resists by; whatever else it is, the next call says."""
+        with suppress(ProviderError):
+            await self._host.send(
                 Call(
-                    method="POST",
-                    path=f"{path}/action",
+                    method="PATCH",
+                    path=path,
                     headers=self._auth,
-                    body=body,
+                    body=json_body({"locked": False}),
                     repeatable=True,
                     urgent=True,
-                    retry_for_s=TERMINATE_FOR_S,
+                    attempts=2,
                 )
             )
+
+    async def _end_otherwise(self, path: str, pod_id: str) -> None:
+        action = Call(
+            method="POST",
+            path=f"{path}/action",
+            headers=self._auth,
+            body=json_body({"action": "terminate"}),
+            repeatable=True,
+            urgent=True,
+            retry_for_s=TERMINATE_FOR_S,
+        )
+        try:
+            await self._end(action)
+        except ProviderError as failed:
+            if failed.kind not in _WORTH_ANOTHER_WAY or not await self._end_by_graphql(pod_id):
+                raise
+
+    async def _end_by_graphql(self, pod_id: str) -> bool:
+        """The last way there is, until RunPod switches GraphQL off; whether it was accepted."""
+        if self._graphql is None:
+            return False
+        call = Call(
+            method="POST",
+            path="",
+            headers=self._auth,
+            body=json_body({"query": _TERMINATE, "variables": {"podId": pod_id}}),
+            repeatable=True,
+            urgent=True,
+            attempts=2,
+            retry_for_s=10,
+        )
+        try:
+            return await self._graphql.fetch(call, _read_terminated)
+        except ProviderError:
+            return False
 
     async def _end(self, call: Call) -> None:
         try:
@@ -239,6 +282,12 @@ def _is_new(line: LogLine, seen: dict[str, None]) -> bool:
     if len(seen) > _REMEMBERED_IDS:
         del seen[next(iter(seen))]
     return True
+
+
+def _read_terminated(answer: Any) -> bool:
+    """GraphQL answers 200 to everything; a pod that it cannot find is ended too."""
+    said = mapping(answer, "the answer").get("errors")
+    return not said or "pod not found" in str(said)
 
 
 def _read_balance(answer: Any) -> float | None:

@@ -218,7 +218,32 @@ async def test_terminate_reports_a_conflict_that_nothing_resolves(open_cloud, wi
     wire.will(replying(409, {"detail": "cluster member"}))
     async with open_cloud() as runpod:
         error = await failure_of(runpod.terminate_pod("p1"))
-    assert (error.kind, len(wire.seen)) == (Kind.CONFLICT, 2)
+    assert error.kind == Kind.CONFLICT
+    # Deleted, unlocked, terminated; then GraphQL, which is deaf here as well.
+    assert [(seen.method, seen.path) for seen in wire.seen] == [
+        ("DELETE", "/v2/pods/p1"), ("PATCH", "/v2/pods/p1"), ("POST", "/v2/pods/p1/action"), ("POST", "/graphql"),
+    ]  # fmt: skip
+
+
+async def test_terminate_opens_the_lock_of_a_pod_that_resists(open_cloud, wire, replying):
+    unlocked: list[object] = []
+
+    def reply(seen):
+        if seen.method == "PATCH":
+            unlocked.append(seen.json())
+        return replying(204) if unlocked else replying(409, {"detail": "the pod is locked"})
+
+    wire.will(reply)
+    async with open_cloud() as runpod:
+        await runpod.terminate_pod("p1")
+    assert unlocked == [{"locked": False}]
+
+
+async def test_terminate_falls_back_to_graphql_when_rest_is_down(open_cloud, wire, replying):
+    wire.will(lambda seen: replying(200, {"data": {}}) if seen.path == "/graphql" else replying(503))
+    async with open_cloud() as runpod:
+        await runpod.terminate_pod("p1")
+    assert wire.seen[-1].json()["variables"] == {"podId": "p1"}
 
 
 async def test_a_pod_id_cannot_leave_its_place_in_the_path(open_cloud, wire, replying):

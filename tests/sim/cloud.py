@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from runner.errors import ProviderError
-from runner.ports import Deployment, DeployRequest, PodRequest, ProviderErrorKind, UploadedDataset
+from runner.ports import Deployment, DeployRequest, JobTicket, PodRequest, ProviderErrorKind, UploadedDataset
 from runner.results import Alert, GpuOffer, JobSnapshot, LogLine, MetricPoint, Pod
 from runner.spec.models import DatasetFormat
 from tests.sim.life import Life
@@ -27,7 +27,9 @@ FAULTS = (
     "zero gpus", "list error", "list lags create", "list lags delete", "get error", "delete error",
     "delete swallowed", "outage", "pod stuck", "pod error", "pod dies", "unknown status", "log cut", "log broken",
     "lab error", "metrics refused", "nan loss", "alert lost", "trainer crashes", "trainer killed", "trainer stalls",
-    "cancel refused", "config refused",
+    "cancel refused", "config refused", "download error", "no download route", "hostile archive", "download hangs",
+    "model broken", "no torch", "sdk missing", "sdk reads otherwise", "sold out", "rate limited", "bad request",
+    "no credit", "uptime zero", "container loops", "locked",
 )  # fmt: skip
 PRICE_USD_H = 0.25
 
@@ -42,6 +44,9 @@ class SimPod:
     price: float = PRICE_USD_H
     gpu_count: int = 1
     status: str | None = None
+    has_zero_uptime: bool = False
+    loops: bool = False
+    locked_until_s: float = 0.0
     gone_s: float | None = None
     listed_from_s: float = 0.0
     listed_until_s: float | None = None
@@ -90,6 +95,9 @@ class World:
         self.outage: tuple[float, float] | None = None
         self.synced_names: Callable[[], set[str]] = set
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        # For good, unlike `capacity`: what no round of the ladder helps against.
+        self.is_sold_out = self.strikes("sold out")
+        self.is_broke = self.strikes("no credit")
         self._numbers = itertools.count(1)
         for name in ("training-deadbeef", "somebody-elses-pod"):
             self.pods[name] = SimPod(id=name, name=name, created_s=0, running_s=0, job=None)
@@ -121,31 +129,53 @@ class World:
 
     # --- what happens ---------------------------------------------------------------------------------------
 
-    def start(self, config: str) -> tuple[SimPod, SimJob]:
-        """A deploy takes effect: a pod and a job, and their whole life to come."""
+    def open_job(self, config: str) -> SimJob:
+        """The lab registers a job, whose pod may come later."""
         rng, number = self.rng, next(self._numbers)
-        name = f"training-{config[:8]}"
+        job = SimJob(f"job{number}", config, "", step_s=rng.choice([0.2, 1.0, 4.0]), total=rng.choice([40, 200]))
+        self.jobs[job.id] = job
+        return job
+
+    def start(self, name: str, job: SimJob) -> SimPod:
+        """A create takes effect: a pod, and the whole life to come of it and its job."""
+        rng, number = self.rng, next(self._numbers)
         self.creates[name] += 1
-        if self.living(name):
+        if self.living(name) or any(pod.job == job.id for pod in self.living()):
             self.violations.append(f"I2: a second live pod for {name}")
         now_s = self.now_s
-        pod = SimPod(f"pod{number}", name, now_s, now_s + rng.uniform(2, 90), f"job{number}")
-        job = SimJob(f"job{number}", config, pod.id, step_s=rng.choice([0.2, 1.0, 4.0]), total=rng.choice([40, 200]))
-        self.pods[pod.id], self.jobs[job.id] = pod, job
+        pod = SimPod(f"pod{number}", name, now_s, now_s + rng.uniform(2, 90), job.id)
+        self.pods[pod.id], job.pod = pod, pod.id
         pod.listed_from_s = now_s + (rng.uniform(0, 30) if self.strikes("list lags create") else 0)
+        self._spoil(pod)
+        self._live(pod, job)
+        return pod
+
+    def _spoil(self, pod: SimPod) -> None:
+        """What is wrong with a pod from its first moment on."""
         if self.strikes("overpriced"):
             pod.price *= 4
         if self.strikes("zero gpus"):
             pod.gpu_count = 0
+        if self.strikes("locked"):
+            pod.locked_until_s = self.now_s + self.rng.uniform(0, 90)
+
+    def _live(self, pod: SimPod, job: SimJob) -> None:
+        """The life that a pod is going to have."""
+        rng = self.rng
         if self.strikes("pod stuck"):
             pod.running_s = float("inf")
+        elif self.strikes("uptime zero"):
+            pod.has_zero_uptime = True
+        elif self.strikes("container loops"):
+            pod.loops = True
+            for start in range(6):
+                self._say(pod, job, pod.running_s + 10 * start, "start container for image: begin")
         elif self.strikes("pod error"):
             self.at(pod.running_s, lambda: self._pod_status(pod, "ERROR"))
         else:
             self._script(pod, job)
         if self.strikes("pod dies"):
             self.at(pod.running_s + rng.uniform(0, 200), lambda: self.end(pod))
-        return pod, job
 
     def _pod_status(self, pod: SimPod, status: str) -> None:
         if pod.gone_s is None:
@@ -198,7 +228,9 @@ class World:
         job.status = "failed" if how == "crash" else "completed"
         job.ended_s, job.error = self.now_s, "boom" if how == "crash" else None
         self.alert(job, "job_failed" if how == "crash" else "job_completed")
-        self.end(pod)
+        # The lab ends the pod of a job that it deployed; of one that we created it knows nothing.
+        if pod.name.startswith("training-"):
+            self.end(pod)
 
     def alert(self, job: SimJob, kind: str) -> None:
         at = datetime.fromtimestamp(SimClock.EPOCH_S + self.now_s, UTC)
@@ -239,6 +271,33 @@ class _Port:
         if self._life.is_dead:
             await self._life.point(name)
 
+    async def _create(self, call: str, name: str, gpu: str, make_job: Callable[[], SimJob]) -> SimPod:
+        """A create that arrived: refused, lost, late or done; `make_job` gives the job that it trains."""
+        world = self._world
+        if name not in world.synced_names():
+            world.violations.append("I2: a create without a synced intent before it")
+        if world.strikes("create slow"):
+            await asyncio.sleep(world.rng.uniform(10, 100))
+            await self._life_goes_on(call)
+            world.catch_up(self._loop.virtual_s)
+        if world.is_sold_out or world.strikes("capacity"):
+            raise ProviderError(f"No {gpu} GPUs currently available", kind=ProviderErrorKind.CAPACITY)
+        if world.strikes("bad request"):
+            raise ProviderError("400: the disk is too small", kind=ProviderErrorKind.VALIDATION, status=400)
+        if world.strikes("rate limited"):
+            raise ProviderError("429: too many", kind=ProviderErrorKind.RATE_LIMITED, status=429, retry_after_s=20)
+        lost = ProviderError("no answer", kind=ProviderErrorKind.AMBIGUOUS, ambiguous=True)
+        if world.strikes("create lost before"):
+            raise lost
+        if world.strikes("create lost late"):
+            world.at(world.now_s + world.rng.uniform(1, 25), lambda: _ignore(world.start(name, make_job())))
+            raise lost
+        pod = world.start(name, make_job())
+        if world.strikes("create lost after"):
+            raise lost
+        await self._answer(call)
+        return pod
+
     def _may_fail(self, fault: str) -> None:
         """Fail before any effect, in a way that a caller may repeat."""
         world = self._world
@@ -252,7 +311,10 @@ class SimCloud(_Port):
     """The cloud as one life sees it."""
 
     async def create_pod(self, request: PodRequest) -> Pod:
-        raise NotImplementedError
+        await self._arrive("create_pod")
+        job = self._world.jobs[request.env["JOB_ID"]]
+        pod = await self._create("create_pod", request.name, request.gpu, lambda: job)
+        return self._described(pod)
 
     async def list_pods(self) -> Sequence[Pod]:
         await self._arrive("list_pods")
@@ -279,7 +341,7 @@ class SimCloud(_Port):
             gpu="NVIDIA RTX A4000",
             gpu_count=pod.gpu_count,
             cost_usd_h=pod.price,
-            uptime_s=max(0.0, now_s - pod.running_s) if status == "RUNNING" else None,
+            uptime_s=_uptime_s(pod, now_s) if status == "RUNNING" else None,
             lab_job_id=pod.job,
         )
 
@@ -298,6 +360,8 @@ class SimCloud(_Port):
         self._may_fail("delete error")
         world = self._world
         pod = world.pods.get(pod_id)
+        if pod is not None and pod.gone_s is None and world.now_s < pod.locked_until_s:
+            raise ProviderError("the pod is locked", kind=ProviderErrorKind.CONFLICT, status=409)
         if pod is not None and pod.gone_s is None:
             if pod.job is None:
                 world.violations.append(f"I8: the foreign pod {pod.name} was terminated")
@@ -326,11 +390,15 @@ class SimCloud(_Port):
 
     def _line(self, when_s: float, text: str, number: int) -> LogLine:
         at = datetime.fromtimestamp(SimClock.EPOCH_S + when_s, UTC)
-        return LogLine(at=at, source="container", text=text, cursor=str(number))
+        source = "system" if text.startswith("start container") else "container"
+        return LogLine(at=at, source=source, text=text, cursor=str(number))
 
     async def gpu_offers(self, *, cloud: str, count: int) -> Sequence[GpuOffer]:
         await self._arrive("gpu_offers")
         return [GpuOffer(id="NVIDIA RTX A4000", memory_gib=16, price_usd_h=PRICE_USD_H)]
+
+    async def balance(self) -> float | None:
+        return 0.01 if self._world.is_broke else None
 
 
 class SimLab(_Port):
@@ -356,26 +424,25 @@ class SimLab(_Port):
 
     async def deploy(self, request: DeployRequest) -> Deployment:
         await self._arrive("deploy")
-        world = self._world
-        if self.pod_name(request.config_id) not in world.synced_names():
-            world.violations.append("I2: a create without a synced intent before it")
-        if world.strikes("create slow"):
-            await asyncio.sleep(world.rng.uniform(10, 100))
-            await self._life_goes_on("deploy")
-            world.catch_up(self._loop.virtual_s)
-        if world.strikes("capacity"):
-            raise ProviderError(f"No {request.gpu} GPUs currently available", kind=ProviderErrorKind.CAPACITY)
-        lost = ProviderError("no answer", kind=ProviderErrorKind.AMBIGUOUS, ambiguous=True)
-        if world.strikes("create lost before"):
-            raise lost
-        if world.strikes("create lost late"):
-            world.at(world.now_s + world.rng.uniform(1, 25), lambda: _ignore(world.start(request.config_id)))
-            raise lost
-        pod, job = world.start(request.config_id)
-        if world.strikes("create lost after"):
-            raise lost
-        await self._answer("deploy")
+        name, config = self.pod_name(request.config_id), request.config_id
+        pod = await self._create("deploy", name, request.gpu, lambda: self._world.open_job(config))
+        job = self._world.jobs[pod.job or ""]
         return Deployment(lab_job_id=job.id, pod_id=pod.id, cost_usd_h=0.34)
+
+    async def open_job(self, *, model: str, config: Mapping[str, Any]) -> JobTicket:
+        await self._arrive("open_job")
+        self._may_fail("config refused")
+        job = self._world.open_job("")
+        await self._answer("open_job")
+        return JobTicket(lab_job_id=job.id, token="token", env={"JOB_ID": job.id})
+
+    async def close_job(self, ticket: JobTicket, *, status: str) -> None:
+        await self._arrive("close_job")
+        self._may_fail("cancel refused")
+        job = self._world.jobs[ticket.lab_job_id]
+        if job.status in ("pending", "running"):
+            job.status, job.ended_s = status, self._world.now_s
+        await self._answer("close_job")
 
     async def cancel_job(self, lab_job_id: str) -> None:
         await self._arrive("cancel_job")
@@ -422,6 +489,13 @@ class SimLab(_Port):
         found = [alert for alert in self._world.alerts if alert.at >= since - timedelta(seconds=5)]
         await self._answer("alerts")
         return found
+
+
+def _uptime_s(pod: SimPod, now_s: float) -> float:
+    if pod.has_zero_uptime:
+        return 0.0
+    up_s = max(0.0, now_s - pod.running_s)
+    return up_s % 10 if pod.loops else up_s
 
 
 def _ignore(_: object) -> None:

@@ -64,7 +64,7 @@ def unproven_end(patch: pytest.MonkeyPatch) -> None:
 
 def overpriced_kept(patch: pytest.MonkeyPatch) -> None:
     """Nobody looks at what the pod really costs."""
-    patch.setattr(deploy, "_check_bargain", lambda state, pod: None)
+    patch.setattr(deploy, "check_bargain", lambda state, pod: None)
 
 
 def unknown_is_green(patch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,15 @@ from runner.engine.world import Pace, World
 from runner.errors import StoreError
 from runner.history import open_leases
 from runner.plan import Plan, PlannedJob, Selection, make_plan
+from runner.ports import JobTicket, PodRequest
 from runner.results import (
+    Generated,
     JobFinished,
     JobJudged,
     JobStarted,
+    MetricsCompared,
     MetricsObserved,
+    ModelDownloaded,
     Outcome,
     PodCreated,
     PodRequested,
@@ -34,6 +39,7 @@ from tests.sim import cloud as sim
 from tests.sim.disk import Disk, SimJournal
 from tests.sim.life import Life
 from tests.sim.loop import DeadlockError, SimClock, SimLoop
+from tests.sim.products import SimModels, SimSdk
 
 RATES = (0.02, 0.1, 0.3)
 PACE = Pace()
@@ -49,6 +55,8 @@ class Schedule:
         interrupt_s: virtual times at which the user presses Ctrl-C.
         full_disk_after: journal writes after which the disk is full.
         cap_usd: what the whole invocation may cost.
+        phase: the real phase that the jobs run.
+        via: who creates the pods.
     """
 
     seed: int
@@ -59,12 +67,16 @@ class Schedule:
     interrupt_s: Sequence[float] = ()
     full_disk_after: int | None = None
     cap_usd: float | None = None
+    phase: str = "basic"
+    via: str = "lab"
 
     @classmethod
     def drawn(cls, seed: int) -> Schedule:
         """The schedule of a seed: a swarm in which each kind of fault is off, rare or common."""
         rng = random.Random(f"schedule {seed}")
-        rates = {fault: rng.choice(RATES) for fault in rng.sample(sim.FAULTS, rng.choice([0, 2, 4, 8, 12]))}
+        rates = {fault: rng.choice(RATES) for fault in rng.sample(sim.FAULTS, rng.choice([0, 2, 4, 8, 16]))}
+        if "capacity" in rates:
+            rates["capacity"] = rng.choice([0.1, 0.9])  # only every GPU of the list refused is a refusal
         ending = rng.choice(["finish", "finish", "interrupt", "kill", "kill", "kill twice", "disk"])
         return cls(
             seed=seed,
@@ -75,6 +87,8 @@ class Schedule:
             interrupt_s=sorted(rng.uniform(0, 400) for _ in range(rng.randint(1, 2))) if ending == "interrupt" else (),
             full_disk_after=rng.randint(1, 60) if ending == "disk" else None,
             cap_usd=rng.choice([None, None, None, 0.8, 1.6]),
+            phase=rng.choice(["basic", "full"]),
+            via=rng.choice(["lab", "lab", "runpod"]),
         )
 
 
@@ -113,10 +127,22 @@ class _Rows:
         return self.rows_
 
 
+class _Kit:
+    """A kit with nothing in it but names."""
+
+    def request(
+        self, job: PlannedJob, ticket: JobTicket, *, name: str, gpu: str, marker: str, deadline: datetime
+    ) -> PodRequest:
+        env = {**ticket.env, "RUNSPEC_POD": marker}
+        return PodRequest(
+            name=name, image="image", gpu=gpu, gpu_count=1, cloud="secure", disk_gb=20, env=env, command=[]
+        )
+
+
 @cache
-def planned_jobs(count: int) -> tuple[PlannedJob, ...]:
-    """Jobs of the real CPT spec and the real phase `basic`."""
-    selection = Selection(phases=["basic"], repeat=count)
+def planned_jobs(count: int, phase: str = "basic") -> tuple[PlannedJob, ...]:
+    """Jobs of the real CPT spec and a real phase."""
+    selection = Selection(phases=[phase], repeat=count)
     return make_plan(
         [load_spec(SPECS / "cpt.yaml")], find_phase=find_phase, selection=selection, target=Target.SCRIPTED
     ).jobs
@@ -191,16 +217,19 @@ class Simulation:
             clock=SimClock(loop),
             datasets=_Rows(),
             pace=PACE,
+            models=SimModels(self.world, loop, life),
+            sdk=SimSdk(self.world, loop, life),
+            kit=_Kit(),
         )
 
     async def _run_once(self, loop: SimLoop, life: Life) -> int:
-        jobs = planned_jobs(self.schedule.jobs)
+        jobs = planned_jobs(self.schedule.jobs, self.schedule.phase)
         interrupt = Interrupt()
         timers = [loop.call_later(delay_s, interrupt.escalate) for delay_s in self.schedule.interrupt_s]
         self.world.synced_names = self._synced_names
         try:
             return await run_plan(
-                Plan(jobs=jobs, target=Target.SCRIPTED, max_spend_usd=self.schedule.cap_usd),
+                Plan(jobs=jobs, target=Target.SCRIPTED, max_spend_usd=self.schedule.cap_usd, via=self.schedule.via),
                 self._world(loop, life),
                 info=RunInfo(run="sim"),
                 interrupt=interrupt,
@@ -260,11 +289,16 @@ class Simulation:
                 self.report.violations.append(f"I3: {job.job} is green without green criteria")
             lab_ids = {e.lab_job_id for e in events if isinstance(e, PodCreated) and e.job == job.job}
             truth = [self.world.jobs[lab_id] for lab_id in lab_ids if lab_id is not None]
-            alerts = {alert.lab_job_id for alert in self.world.alerts if alert.type == "job_started"}
+            needed = "job_started" if self.schedule.phase == "basic" else "job_completed"
+            alerts = {alert.lab_job_id for alert in self.world.alerts if alert.type == needed}
             if not any(one.started_s is not None and one.id in alerts and not one.refused for one in truth):
                 self.report.violations.append(f"I3: {job.job} is green, but its job never trained as it had to")
             if not any(isinstance(e, MetricsObserved) and e.job == job.job for e in events):
                 self.report.violations.append(f"I3: {job.job} is green without a metric on record")
+            products = (ModelDownloaded, Generated, MetricsCompared) if self.schedule.phase == "full" else ()
+            for kind in products:
+                if not any(isinstance(e, kind) and e.job == job.job for e in events):
+                    self.report.violations.append(f"I3: {job.job} is green without {kind.__name__} on record")
 
     def _check_money(self, events: Sequence[Any]) -> None:
         self._check_reservations(events)

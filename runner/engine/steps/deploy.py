@@ -1,29 +1,54 @@
-"""`deploy: template`, through the lab's own deploy route."""
+"""`deploy: template`: through the lab's own deploy route, or with a pod that we create ourselves."""
 
 from __future__ import annotations
 
-from runner.engine.context import JobContext, StepResult
-from runner.engine.lease import Created, Lease
-from runner.engine.state import JobState
-from runner.engine.stop import StopJob, stop_for_provider
-from runner.engine.world import World
-from runner.errors import ProviderError
-from runner.ports import DeployRequest, ProviderErrorKind
-from runner.results import ConfigCreated, FailureClass, Outcome, Pod
+from typing import TYPE_CHECKING
 
-TRY_NEXT = {ProviderErrorKind.CAPACITY, ProviderErrorKind.UNSUPPORTED}
-"""Refusals that another GPU may not meet: there is none of this kind free, or the lab cannot ask for it."""
+from runner.engine.context import JobContext, StepResult
+from runner.engine.lease import Created
+from runner.engine.steps.bargain import check_bargain, check_purse, inspect
+from runner.engine.steps.deploy_runpod import deploy_on_runpod
+from runner.engine.steps.ladder import Order, first_available
+from runner.engine.stop import stop_for_provider
+from runner.errors import ProviderError
+from runner.ports import DeployRequest
+from runner.results import ConfigCreated, Outcome
+
+if TYPE_CHECKING:
+    from runner.engine.lease import Lease
+    from runner.engine.state import JobState
+    from runner.engine.world import World
 
 
 async def deploy_template(context: JobContext) -> StepResult:
-    """Store configuration and dataset at the lab, deploy on the first GPU that can be had, check what was given."""
-    state = context.state
-    config_id = await _prepare(state, context.world)
-    lease = await _first_available(context, config_id)
+    """Get a pod that trains, on the first GPU that can be had, and check what was given."""
+    state, world = context.state, context.world
+    await check_purse(state, world)
+    lease = await deploy_on_runpod(context) if context.via == "runpod" else await _through_the_lab(context)
     context.watch.add(state)
-    pod = await _inspect(state, context.world)
-    _check_bargain(state, pod)
+    pod = await inspect(state, world)
+    check_bargain(state, pod)
     return StepResult(Outcome.PASSED, f"pod {state.pod_id} on {pod.gpu or lease.gpu}")
+
+
+async def _through_the_lab(context: JobContext) -> Lease:
+    """Store configuration and dataset at the lab, and let it deploy."""
+    state, world = context.state, context.world
+    spec = state.job.spec
+    config_id = await _prepare(state, world)
+
+    def order(gpu: str) -> Order:
+        request = DeployRequest(
+            config_id=config_id, gpu=gpu, gpu_count=spec.gpu.count, budget_usd=spec.limits.spend, env={}
+        )
+
+        async def create() -> Created:
+            answer = await world.lab.deploy(request)
+            return Created(pod_id=answer.pod_id, lab_job_id=answer.lab_job_id, cost_usd_h=answer.cost_usd_h)
+
+        return Order(name=world.lab.pod_name(config_id), via="lab", create=create)
+
+    return await first_available(context, order)
 
 
 async def _prepare(state: JobState, world: World) -> str:
@@ -43,61 +68,3 @@ async def _prepare(state: JobState, world: World) -> str:
         ConfigCreated(at=state.now(), job=state.key, config_id=config_id, dataset_id=uploaded.id), durable=True
     )
     return config_id
-
-
-async def _first_available(context: JobContext, config_id: str) -> Lease:
-    """Walk down the list of GPUs; only a refusal for want of machines leads to the next one."""
-    state, world = context.state, context.world
-    spec = state.job.spec
-    refusals = []
-    for gpu in spec.gpu.prefer:
-        if context.interrupt.level:
-            raise StopJob("interrupted before a pod was created", FailureClass.INTERRUPTED)
-        lease = Lease(state, world, name=world.lab.pod_name(config_id), via="lab", gpu=gpu)
-        context.leases.append(lease)
-        request = DeployRequest(
-            config_id=config_id,
-            gpu=gpu,
-            gpu_count=spec.gpu.count,
-            budget_usd=spec.limits.spend,
-            env={},
-        )
-
-        async def create(request: DeployRequest = request) -> Created:
-            answer = await world.lab.deploy(request)
-            return Created(pod_id=answer.pod_id, lab_job_id=answer.lab_job_id, cost_usd_h=answer.cost_usd_h)
-
-        try:
-            await lease.open(create)
-        except ProviderError as exc:
-            if exc.kind not in TRY_NEXT:
-                raise stop_for_provider("the deploy failed", exc) from exc
-            refusals.append(f"{gpu}: {exc}")
-        else:
-            return lease
-    raise StopJob("no GPU of the list could be had: " + "; ".join(refusals), FailureClass.CAPACITY)
-
-
-async def _inspect(state: JobState, world: World) -> Pod:
-    """The pod as its cloud describes it: the lab's own figures are informational only."""
-    try:
-        pod = await world.cloud.get_pod(state.pod_id or "")
-    except ProviderError as exc:
-        raise stop_for_provider("the new pod cannot be looked at", exc) from exc
-    if pod.cost_usd_h is not None:
-        state.cost_usd_h = pod.cost_usd_h
-    state.lab_job_id = state.lab_job_id or pod.lab_job_id
-    return pod
-
-
-def _check_bargain(state: JobState, pod: Pod) -> None:
-    """A pod that costs more, or is less, than was asked for is given back at once."""
-    limits, gpu = state.job.spec.limits, state.job.spec.gpu
-    if pod.cost_usd_h is not None and pod.cost_usd_h > limits.price:
-        raise StopJob(
-            f"the pod costs {pod.cost_usd_h:.2f} USD/h, over the limit of {limits.price:.2f} USD/h", FailureClass.LIMIT
-        )
-    if pod.gpu_count is not None and pod.gpu_count < gpu.count:
-        raise StopJob(f"the pod has {pod.gpu_count} of {gpu.count} GPUs", FailureClass.INFRASTRUCTURE)
-    if state.lab_job_id is None:
-        raise StopJob("a pod was found, but not the training job it belongs to", FailureClass.PROVIDER)

@@ -67,6 +67,8 @@ def _check_pod(context: JobContext) -> None:
         return
     if state.evidence.pod_failed is not None:
         raise StopJob(f"the pod failed: {state.evidence.pod_failed}", FailureClass.INFRASTRUCTURE)
+    if state.vigil is not None and (complaint := state.vigil.complaint(context.world.clock.monotonic())):
+        raise StopJob(f"the pod is given back: {complaint}", FailureClass.INFRASTRUCTURE)
     missing = state.evidence.pod_missing_since
     # The lab ends the pod when the job completes, and its own word may come a moment later.
     if missing is not None and (state.now() - missing).total_seconds() > context.world.pace.grace_s:
