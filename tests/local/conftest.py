@@ -65,7 +65,7 @@ class Api:
     async def __call__(self, method: str, path: str, **request: Any) -> Answer:
         headers = {**self.headers, **request.pop("headers", {})}
         async with self._session.request(method, self.base + path, headers=headers, **request) as answer:
-            return Answer(answer.status, answer.headers.copy(), await answer.text())
+            return Answer(answer.status, answer.headers.copy(), await answer.text(errors="replace"))
 
 
 class Stage:

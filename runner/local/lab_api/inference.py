@@ -78,6 +78,9 @@ class _Wanted:
         self.base_model = str(job["model_name"] if job else path)
         self.name = str(name) if name else f"{self.base_model.replace('/', '-').replace(':', '-')}-finetuned"
         self._path_job = path.removeprefix(TRAINED) if path.startswith(TRAINED) else None
+        for named in (job_id, self._path_job):
+            if named is not None and lab.store.get("jobs", named, user.id) is None:
+                raise Refusal(500, "Deployment failed", details=f"job {named} has no model here")
 
     def source(self, *, remote: bool) -> dict[str, Any] | None:
         """What answers. A remote server with a `job_id` serves the base of the job, not what it trained (T-28)."""
