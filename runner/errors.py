@@ -116,6 +116,10 @@ class ReportError(DiagnosedError):
     """A document cannot be rendered without losing what somebody wrote."""
 
 
+class ModelError(RunspecError):
+    """A trained model cannot be used: its archive is unsafe or broken, or it cannot be loaded."""
+
+
 class ProviderError(RunspecError):
     """A cloud or lab call failed.
 

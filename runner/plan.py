@@ -11,9 +11,9 @@ from typing import Any
 from runner.errors import Diagnostic, PlanError, did_you_mean
 from runner.results import PlannedJobRecord, Target
 from runner.spec.conditions import Scalar
-from runner.spec.config import template_config
+from runner.spec.config import job_config
 from runner.spec.loader import PhaseFile, SpecFile
-from runner.spec.models import Criterion, Matrix, Method, Phase, Spec
+from runner.spec.models import Criterion, Dataset, Matrix, Method, Phase, Spec
 
 DEFAULT_SEED = 42
 
@@ -174,6 +174,9 @@ def _jobs_of(file: SpecFile, find_phase: PhaseFinder, selection: Selection) -> I
 def _planned(
     file: SpecFile, phase_file: PhaseFile, spec: Spec, phase: Phase, number: int, variant: Mapping[str, Scalar]
 ) -> PlannedJob:
+    if phase.dataset is not None:
+        rows = Dataset.model_validate({"format": spec.dataset.format, "generate": phase.dataset})
+        spec = spec.model_copy(update={"dataset": rows})
     base_seed = DEFAULT_SEED if spec.template.seed is None else spec.template.seed
     seed = base_seed + number - 1
     return PlannedJob(
@@ -186,7 +189,7 @@ def _planned(
         spec_path=file.path,
         spec_digest=file.digest,
         phase_digest=phase_file.digest,
-        config={**template_config(spec.template), "seed": seed},
+        config=job_config(spec.template, seed=seed),
         criteria=(*phase.success, *spec.success.get(phase.name, ())),
         base_dir=file.path.parent,
     )

@@ -379,7 +379,7 @@ class IssueObserved(JobEvent, tag="issue", frozen=True, kw_only=True):
 class EvidenceMissing(JobEvent, tag="evidence.missing", frozen=True, kw_only=True):
     """A kind of evidence cannot be had: conditions over it are unknown, never green.
 
-    `source` is one of `logs`, `metrics`, `alerts`, `job`, `pod`.
+    `source` is one of `logs`, `metrics`, `alerts`, `job`, `pod`, `artifact`, `generation`, `sdk`.
     """
 
     source: str
@@ -392,6 +392,27 @@ class ModelDownloaded(JobEvent, tag="model.downloaded", frozen=True, kw_only=Tru
     size: int
     sha256: str
     files: tuple[str, ...] = ()
+
+
+class ModelRejected(JobEvent, tag="model.rejected", frozen=True, kw_only=True):
+    """The trained model came, and is not one that can be used: unsafe, broken, or not to be loaded.
+
+    `stage` is `download` for the archive and `load` for what is in it.
+    """
+
+    stage: Literal["download", "load"]
+    reason: str
+
+
+class MetricsCompared(JobEvent, tag="metrics.compared", frozen=True, kw_only=True):
+    """The metrics were read a second way, `via` the published SDK, and held against our own reading.
+
+    `difference` says where the two disagree first; empty when every point agrees.
+    """
+
+    via: str
+    points: int
+    difference: str = ""
 
 
 class Generated(JobEvent, tag="generated", frozen=True, kw_only=True):
@@ -441,6 +462,8 @@ AnyEvent = (
     | IssueObserved
     | EvidenceMissing
     | ModelDownloaded
+    | ModelRejected
+    | MetricsCompared
     | Generated
     | JobJudged
     | JobFinished

@@ -12,7 +12,7 @@ from typing import assert_never
 from runner.conditions.evidence import Evidence
 from runner.conditions.expressions import find_expression
 from runner.conditions.metrics import find_metric
-from runner.conditions.products import find_artifact, find_cost, find_duration, find_generation
+from runner.conditions.products import find_artifact, find_cost, find_duration, find_generation, find_sdk
 from runner.conditions.scope import Scope
 from runner.conditions.sightings import find_alert, find_issue, find_log
 from runner.conditions.states import find_job, find_pod
@@ -34,6 +34,7 @@ from runner.spec.conditions import (
     MetricIs,
     Never,
     PodIs,
+    SdkReads,
 )
 
 
@@ -69,6 +70,8 @@ def _find(condition: Condition, scope: Scope) -> Finding:  # noqa: PLR0912, C901
             return find_artifact(condition, scope)
         case GenerationIs():
             return find_generation(condition, scope)
+        case SdkReads():
+            return find_sdk(condition, scope)
         case CostIs():
             return find_cost(condition, scope)
         case DurationIs():

@@ -27,8 +27,10 @@ from runner.results import (
     LabJobObserved,
     LogsObserved,
     MetricPoint,
+    MetricsCompared,
     MetricsObserved,
     ModelDownloaded,
+    ModelRejected,
     Pod,
     PodCreated,
     PodGone,
@@ -141,7 +143,9 @@ class Evidence:
         self.issues_seen: list[Seen[IssueObserved]] = []
         self.missing: dict[str, Seen[str]] = {}
         self.downloads: list[ModelDownloaded] = []
+        self.rejection: ModelRejected | None = None
         self.generations: dict[str, Generated] = {}
+        self.comparisons: dict[str, MetricsCompared] = {}
         self._caught_up: dict[int, int] = {}
 
     # --- folding ------------------------------------------------------------------------------------------------
@@ -202,6 +206,10 @@ class Evidence:
                 self.missing.setdefault(event.source, Seen(event.reason, self.now, arrival))
             case ModelDownloaded():
                 self.downloads.append(event)
+            case ModelRejected():
+                self.rejection = event
+            case MetricsCompared():
+                self.comparisons[event.via] = event
             case Generated():
                 self.generations[event.prompt] = event
             case JobStarted():

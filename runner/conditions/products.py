@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from runner.conditions.scope import Scope, cut, quote
+from runner.conditions.scope import AT_LEAST_ONE, Scope, cut, holds, quote
 from runner.conditions.words import in_words
 from runner.results import Finding
-from runner.spec.conditions import ArtifactIs, CostIs, DurationIs, GenerationIs
+from runner.spec.conditions import ArtifactIs, CostIs, DurationIs, GenerationIs, SdkReads
 from runner.spec.scalars import format_duration
 
 
@@ -20,6 +20,8 @@ def find_artifact(condition: ArtifactIs, scope: Scope) -> Finding:
         observed = f"{whole.size:,} bytes, sha256 {cut(whole.sha256, 80)}"
         return scope.fixed(True, expected, observed, f"model sha256 {cut(whole.sha256, 80)}")
     observed = f"only {downloads[-1].size:,} bytes" if downloads else "no model was downloaded"
+    if (rejection := scope.evidence.rejection) is not None and not downloads:
+        observed = f"the model was refused: {cut(rejection.reason)}"
     return scope.settle(False, "artifact", expected, observed)
 
 
@@ -28,7 +30,9 @@ def find_generation(condition: GenerationIs, scope: Scope) -> Finding:
     expected = in_words(condition)
     answers = tuple(scope.evidence.generations.values())
     if not answers:
-        return scope.settle(False, "generation", expected, "the model was not asked")
+        rejection = scope.evidence.rejection
+        observed = "the model was not asked" if rejection is None else f"it cannot be asked: {cut(rejection.reason)}"
+        return scope.settle(False, "generation", expected, observed)
     if condition.generation == "answers":
         empty = [answer for answer in answers if not answer.answer.strip()]
         observed = f"{len(answers) - len(empty)} of {len(answers)} prompts answered; {quote(answers[0].answer)}"
@@ -43,6 +47,18 @@ def find_generation(condition: GenerationIs, scope: Scope) -> Finding:
         return scope.settle(False, "generation", expected, f"{len(compared)} answers, all as the base model's")
     observed = f"{quote(other.answer)} instead of {quote(other.base or '')}"
     return scope.settle(bool(other.answer.strip()), "generation", expected, observed)
+
+
+def find_sdk(condition: SdkReads, scope: Scope) -> Finding:
+    """What was read through the SDK, held against our own reading; the newest comparison counts."""
+    expected = in_words(condition)
+    read = next(reversed(scope.evidence.comparisons.values()), None)
+    if read is None:
+        return scope.settle(False, "sdk", expected, "nothing was read through the SDK")
+    if read.difference:
+        return scope.settle(False, "sdk", expected, f"{cut(read.via)} reads something else: {cut(read.difference)}")
+    enough = holds(condition.count or AT_LEAST_ONE, read.points)
+    return scope.settle(enough, "sdk", expected, f"{read.points:,} points through {cut(read.via)}, all the same")
 
 
 def find_cost(condition: CostIs, scope: Scope) -> Finding:

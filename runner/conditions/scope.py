@@ -26,6 +26,7 @@ _NOTHING_SEEN = {
     "pod": "no pod was seen at all",
     "artifact": "no model was downloaded",
     "generation": "the model was not asked",
+    "sdk": "nothing was read through the SDK",
 }
 
 
@@ -131,6 +132,7 @@ class Scope:
             "pod": bool(evidence.pods),
             "artifact": bool(evidence.downloads),
             "generation": bool(evidence.generations),
+            "sdk": bool(evidence.comparisons),
         }
         return None if seen.get(source, True) else _NOTHING_SEEN[source]
 

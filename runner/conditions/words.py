@@ -22,6 +22,7 @@ from runner.spec.conditions import (
     MetricIs,
     Never,
     PodIs,
+    SdkReads,
 )
 from runner.spec.scalars import format_duration
 
@@ -74,6 +75,9 @@ def in_words(condition: Condition) -> str:  # noqa: PLR0912, C901 - one line for
         case GenerationIs():
             other = "differs from the base model's" if condition.generation == "differs" else "is not empty"
             return f"answer of the trained model {other}"
+        case SdkReads():
+            points = f"{bound_in_words(condition.count)} points" if condition.count else "metrics"
+            return f"the SDK reads {points} as our own client does"
         case CostIs():
             return f"cost of at most {condition.lte:g} USD"
         case DurationIs():

@@ -150,6 +150,13 @@ class ArtifactIs(Written):
     min_size: Size | None = Field(None, description="Smallest plausible size.")
 
 
+class SdkReads(Written):
+    """The published SDK reads the same metrics as our own client."""
+
+    sdk: Literal["metrics"] = Field(description="What the SDK reads.")
+    count: Bound | None = Field(None, description="How many points it must read; at least one by default.")
+
+
 class GenerationIs(Written):
     """The trained model answered."""
 
@@ -218,6 +225,7 @@ CONDITIONS: Mapping[str, type[Written]] = {
     "issue": IssueSeen,
     "artifact": ArtifactIs,
     "generation": GenerationIs,
+    "sdk": SdkReads,
     "cost": CostIs,
     "duration": DurationIs,
     "never": Never,
@@ -244,6 +252,7 @@ Condition = Annotated[
     | Annotated[IssueSeen, Tag("<issue>")]
     | Annotated[ArtifactIs, Tag("<artifact>")]
     | Annotated[GenerationIs, Tag("<generation>")]
+    | Annotated[SdkReads, Tag("<sdk>")]
     | Annotated[CostIs, Tag("<cost>")]
     | Annotated[DurationIs, Tag("<duration>")]
     | Annotated[Never, Tag("<never>")]

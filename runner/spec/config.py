@@ -40,6 +40,18 @@ def template_config(template: Template) -> dict[str, Any]:
     return config
 
 
+def job_config(template: Template, *, seed: int) -> dict[str, Any]:
+    """The template's config with what a job of ours adds to it: its seed, and where its reward comes from.
+
+    `reward` goes into `training`, which the lab stores as it is; its own deploy drops what it does not know (contract
+    §4.2), and its PPO then has a reward model of its own.
+    """
+    config = {**template_config(template), "seed": seed}
+    if template.reward is not None:
+        config["training"] = {**config["training"], "reward": template.reward.model_dump(exclude_none=True)}
+    return config
+
+
 def _training(template: Template) -> dict[str, Any]:
     training: dict[str, Any] = {"method": template.method.value, "use_lora": template.lora is not None}
     if template.lora is not None:

@@ -244,6 +244,9 @@ class Phase(Written):
     goal: str = Field("", max_length=300, description="What passing shows.")
     vars: dict[Name, Scalar] = Field(default_factory=dict, description="Named values; a spec's own win.")
     repeat: int = Field(1, ge=1, le=100, description="Jobs per spec, times the spec's own `repeat`.")
+    dataset: Generate | None = Field(
+        None, description="Made-up rows of the spec's format instead of its own, for a test that needs more of them."
+    )
     steps: tuple[Step, ...] = Field(min_length=1, description="What is done, in this order.")
     stop_if: tuple[Condition, ...] = Field((), description="Ends the steps at once when one comes true.")
     on_failure: tuple[Step, ...] = Field((), description="Steps that run when the phase did not pass.")

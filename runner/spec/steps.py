@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from runner.spec.conditions import Condition, Written
-from runner.spec.scalars import Duration
+from runner.spec.scalars import Duration, Size
 
 
 class _Step(Written):
@@ -53,6 +53,7 @@ class DownloadStep(_Step):
     """Download the trained model and check its size and checksum."""
 
     download: Literal["model"] = Field(description="What is downloaded.")
+    max_size: Size | None = Field(None, description="Largest archive that is taken; 20 GB by default.")
 
 
 class GenerateStep(_Step):

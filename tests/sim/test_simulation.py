@@ -49,9 +49,7 @@ def test_a_full_run_fetches_the_model_and_asks_it():
     assert [job.outcome for job in report.finished] == [Outcome.PASSED]
 
 
-@pytest.mark.parametrize(
-    ("fault", "outcome", "code"), [(fault, *came_to) for fault, came_to in PRODUCT_FAULTS.items()]
-)
+@pytest.mark.parametrize(("fault", "outcome", "code"), [(fault, *came_to) for fault, came_to in PRODUCT_FAULTS.items()])
 def test_what_is_wrong_with_a_model_fails_and_what_cannot_be_had_is_unknown(fault, outcome, code):
     report = simulate(Schedule(seed=1, phase="full", rates={fault: 1.0}))
     assert report.violations == []
@@ -93,6 +91,13 @@ def test_a_run_killed_around_an_ambiguous_create_and_again_in_recovery_leaves_no
 def test_an_outage_of_the_whole_cloud_is_waited_out_and_the_pod_ended():
     report = simulate(Schedule(seed=3, rates={"outage": 1.0, "create lost after": 1.0}))
     assert report.violations == []
+
+
+def test_a_delete_that_did_nothing_is_noticed_although_the_new_pod_is_not_listed_yet():
+    schedule = Schedule(seed=2624, rates={"delete swallowed": 0.5, "list lags create": 1.0}, full_disk_after=9)
+    for seed in range(2600, 2640):
+        report = simulate(replace(schedule, seed=seed))
+        assert report.violations == [], str(report)
 
 
 def test_a_pod_over_the_price_cap_is_given_back_at_once_and_the_run_stops_with_a_limit():

@@ -236,6 +236,7 @@ def _pod_env(lab: Lab, config: Doc, dataset: Doc, job: Doc, body: Mapping[str, A
         "DATASET_URL": signed_url(lab, dataset),
         "MODEL_NAME": job["model_name"],
         "METRICS_API_URL": f"{lab.url}/api/training/local/metrics",
+        "RUNSPEC_MODEL_UPLOAD_URL": f"{lab.url}/api/training/{job['id']}/upload/model",
         "ALERT_API_URL": f"{lab.url}/api/alerts/trigger",
         "INTERNAL_API_KEY": lab.credentials.lab_internal_key,
         "DEFAULT_DATALOADER_NUM_WORKERS": "4",

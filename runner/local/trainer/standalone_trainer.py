@@ -12,7 +12,8 @@ Values of the template are used as they are wherever a CPU can. Whatever is chan
 
 Environment: JOB_ID, JOB_TOKEN, USER_ID, METRICS_API_URL, ALERT_API_URL, INTERNAL_API_KEY, HTTP_REQUEST_TIMEOUT,
 CONSOLE_LOG_INTERVAL, PROGRESS_FILENAME, DEFAULT_EVAL_SPLIT as the product's trainer reads them, and
-RUNSPEC_TRAINER_MIN_STEPS, RUNSPEC_TRAINER_MAX_STEPS, RUNSPEC_TRAINER_NF4, RUNSPEC_TRAINER_REWARD of our own.
+RUNSPEC_TRAINER_MIN_STEPS, RUNSPEC_TRAINER_MAX_STEPS, RUNSPEC_TRAINER_NF4, RUNSPEC_TRAINER_REWARD and
+RUNSPEC_MODEL_UPLOAD_URL (where a finished model is sent, as one zip) of our own.
 
 Exit codes: 0 trained and saved, 1 failed or unreadable configuration, 2 bad arguments, 143 stopped by SIGTERM.
 """
@@ -30,12 +31,14 @@ import os
 import queue
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
 import urllib.error
 import urllib.request
 import warnings
+import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -246,8 +249,17 @@ def post_json(url: str, body: Mapping[str, Any], headers: Mapping[str, str], tim
         method="POST",
         headers={"Content-Type": "application/json", "User-Agent": USER_AGENT, **headers},
     )
+    return answer_to(request, timeout_s)
+
+
+def answer_to(request: urllib.request.Request, timeout_s: float) -> Answer:
+    """Send a request; an error status is an answer too.
+
+    Raises:
+        OSError: nothing answered.
+    """
     # A proxy of the surrounding network cannot reach a server on this machine's loopback.
-    handlers = [urllib.request.ProxyHandler({})] if urlsplit(url).hostname in LOOPBACK else []
+    handlers = [urllib.request.ProxyHandler({})] if urlsplit(request.full_url).hostname in LOOPBACK else []
     try:
         with urllib.request.build_opener(*handlers).open(request, timeout=timeout_s) as response:
             return Answer(response.status, response.read(2_000).decode(errors="replace"))
@@ -1338,6 +1350,51 @@ def write_manifest(task: Task, folder: Path, *, merged: bool) -> None:
     (root / "runspec_model.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
 
 
+# --- handing the model over --------------------------------------------------------------------------------------
+
+# Only ever needed to go on training, and the largest files there are.
+NOT_THE_MODEL = ("checkpoint-", "optimizer.pt", "scheduler.pt", "rng_state", "training_args.bin", "progress.")
+UPLOAD_TIMEOUT_S = 300
+
+
+def upload_model(root: Path, url: str, token: str) -> None:
+    """Send everything under `root` that is part of the model to the lab, as one zip.
+
+    It has to happen before `job_completed` is posted: the lab ends the pod, and with it the model, when it hears that.
+    A lab that does not take it costs the download and not the training, so nothing is raised.
+    """
+    with tempfile.TemporaryFile() as archive:
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
+            for path in sorted(root.rglob("*")):
+                name = path.relative_to(root)
+                if path.is_file() and not any(part.startswith(NOT_THE_MODEL) for part in name.parts):
+                    packed.write(path, name.as_posix())
+        size = archive.tell()
+        try:
+            answer = put_file(url, archive, size, {"Authorization": f"Bearer {token}"})
+        except (OSError, ValueError) as exc:
+            log.warning("[Model] Upload failed: %s", exc)
+            return
+    if answer.status == 200:
+        log.info("[Model] Uploaded %s bytes", f"{size:,}")
+    else:
+        log.warning("[Model] Upload failed: %d - %s", answer.status, one_line(answer.body))
+
+
+def put_file(url: str, file: Any, size: int, headers: Mapping[str, str]) -> Answer:
+    """PUT a file of known size without reading it into memory.
+
+    Raises:
+        OSError: nothing answered.
+    """
+    file.seek(0)
+    request = urllib.request.Request(  # noqa: S310  the lab's address comes from the pod's own environment
+        url, data=file, method="PUT",
+        headers={"Content-Type": "application/zip", "Content-Length": str(size), "User-Agent": USER_AGENT, **headers},
+    )  # fmt: skip
+    return answer_to(request, UPLOAD_TIMEOUT_S)
+
+
 # --- the run -----------------------------------------------------------------------------------------------------
 
 METHODS: Mapping[str, Callable[[Task], Any]] = {
@@ -1455,6 +1512,8 @@ def run(config: Mapping[str, Any], stop: threading.Event) -> int:
         log.info("[Main] Model: %s", recipe.model_name)
         train(recipe, reporter, stop)
         log.info("Training completed successfully!")
+        if (url := os.environ.get("RUNSPEC_MODEL_UPLOAD_URL")) and reporter.job.token:
+            upload_model(recipe.output_dir, url, reporter.job.token)
         reporter.ended("job_completed")
         return 0
     except Terminated:
