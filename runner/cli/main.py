@@ -28,6 +28,7 @@ COMMANDS = {
     "new": "Write a valid spec for a template.",
     "status": "Show runs that go on, pods that may be billed, and the last result.",
     "logs": "Print what the pods of a run wrote.",
+    "explain": "Say why a run or a training log failed, and what to do.",
     "history": "List recorded runs, or show one of them.",
     "render": "Write results into the tracking document.",
     "reap": "Find pods that earlier runs may have left, and end them.",

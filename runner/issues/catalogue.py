@@ -61,7 +61,8 @@ class IssueRule(
         pattern: regular expression that must match as well, when given.
         methods: only for templates of these methods; empty for all.
         evidence: what shows it: a `log` line (or the same text in an API error), only an `api` error, `metric`
-            figures, the `absence` of something, the frames of a `traceback`; a `note` is known, but nothing recorded shows it.
+            figures, the `absence` of something, the frames of a `traceback`; a `note` is known, but nothing recorded
+            shows it.
         exceptions: for a traceback: the exception is one of these, by its name without a module.
         frames: for a traceback: and one of these texts is in its frames.
         generic: says that something went wrong, not what; a specific issue of the same job explains more.

@@ -15,10 +15,14 @@ from runner.issues.ending import Ending, Raised, message_at, read_ending
 from runner.issues.learning import Figure, losses, not_learning
 from runner.issues.logtext import Line, LogText
 from runner.issues.matcher import IssueMatcher
-from runner.issues.telemetry import Posts, kind_of, read_posts
+from runner.issues.telemetry import Kind, Posts, kind_of, read_posts
 from runner.spec.models import Method
 
 TELEMETRY = ("metrics_post_failed", "alert_failed", "alerts_missing")
+_LOST: tuple[tuple[Kind, str, str], ...] = (
+    ("metrics", "metrics-post-failed", "metrics_post_failed"),
+    ("alert", "alert-post-failed", "alert_failed"),
+)
 _KILLED = (137, -9)
 _MOST_OF_A_KIND = 200
 _MESSAGE_LINES = 4
@@ -77,7 +81,7 @@ class _Case:
     matcher: IssueMatcher
     ending: Ending
     sightings: tuple[Sighting, ...]
-    posts: dict[str, Posts]
+    posts: dict[Kind, Posts]
     losses: tuple[Figure, ...]
     method: Method | None
 
@@ -96,7 +100,7 @@ def diagnose(log: LogText, *, method: Method | None = None, exit_code: int | Non
         matcher=matcher,
         ending=read_ending(log, exit_code=exit_code, steps=[figure.place for figure in found]),
         sightings=tuple(_sightings(log, matcher)),
-        posts=dict(read_posts(log)),
+        posts=read_posts(log),
         losses=tuple(found),
         method=method,
     )
@@ -306,10 +310,7 @@ def _recovered(line: Line) -> Diagnosis:
 def _telemetry(case: _Case) -> list[Sighting]:
     """Metrics and alerts that did not arrive, by the most specific rule for their line."""
     found = []
-    for kind, default, wanted in (
-        ("metrics", "metrics-post-failed", "metrics_post_failed"),
-        ("alert", "alert-post-failed", "alert_failed"),
-    ):
+    for kind, default, wanted in _LOST:
         line = case.posts[kind].lost
         if line is None:
             continue

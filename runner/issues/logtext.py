@@ -38,12 +38,19 @@ class LogText:
         note: what was left out; empty when nothing was.
     """
 
+    LONGEST = HEAD_BYTES + TAIL_BYTES
+
     def __init__(self, text: str, *, gap_at: int | None = None, gap_lines: int = 0) -> None:
         self.text = text.replace("\r\n", "\n")
         self._gap_at = gap_at
         self._gap_lines = gap_lines
         self.note = f"{gap_lines:,} lines in the middle of this log were not read" if gap_at is not None else ""
         self._counted: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def of_bytes(cls, data: bytes) -> LogText:
+        """A log that is in memory already; bytes that are no UTF-8 are replaced."""
+        return cls(_decoded(data))
 
     @classmethod
     def read(cls, path: Path) -> LogText:
@@ -56,7 +63,7 @@ class LogText:
             head = file.read(HEAD_BYTES + TAIL_BYTES)
             size = path.stat().st_size if path.is_file() else 0
             if len(head) < HEAD_BYTES + TAIL_BYTES or size <= len(head):
-                return cls(_decoded(head))
+                return cls.of_bytes(head)
             start = head[:HEAD_BYTES].rpartition(b"\n")[0] + b"\n"
             # Lines between are counted, not kept, so that numbers stay those of the file.
             file.seek(len(start))
@@ -87,7 +94,7 @@ class LogText:
 
     def around(self, number: int, lines: int) -> list[Line]:
         """The line with this number, and some before and after it; a progress bar shows its last state."""
-        rows = self.text.split("\n")
+        rows = self.text.removesuffix("\n").split("\n")
         shift = 0
         if self._gap_at is not None and number > self.text.count("\n", 0, self._gap_at):
             shift = self._gap_lines

@@ -205,7 +205,7 @@ ENDED: list[tuple[str, str, int | None, str | None, str, list[str]]] = [
     ("diverged", STARTED + ALERT + "".join(f"{{'loss': {2.0 + n * n}, 'grad_norm': 40.1, 'learning_rate': 0.5}}\n" for n in range(6)) + FINISHED + ALERT, 0, "sft", "not_learning", []),
     ("ppo-loss-rises", STARTED + ALERT + "".join(f"{{'loss': {0.1 + n}, 'grad_norm': 1.1}}\n" for n in range(6)) + FINISHED + ALERT, 0, "rlhf", "healthy", []),
     ("dpo-learnt-all", STARTED + ALERT + "".join(f"{{'loss': {0.69 / 10**n}, 'grad_norm': {1.0 / 10**n if n < 3 else 0}}}\n" for n in range(6)) + FINISHED + ALERT, 0, "dpo", "healthy", []),
-    ("not-learning-and-lost", STARTED + "".join(f"{{'loss': '5.9', 'grad_norm': '0'}}\ntrainer: metrics POST failed: 405 Method Not Allowed\n" for _ in range(5)) + FINISHED, 0, "sft", "not_learning", ["metrics_post_failed", "alerts_missing"]),
+    ("not-learning-and-lost", STARTED + "".join("{'loss': '5.9', 'grad_norm': '0'}\ntrainer: metrics POST failed: 405 Method Not Allowed\n" for _ in range(5)) + FINISHED, 0, "sft", "not_learning", ["metrics_post_failed", "alerts_missing"]),
     ("cut-off", STARTED + ALERT + STEPS, None, None, "unknown", []),
     ("empty", "", None, None, "unknown", []),
 ]  # fmt: skip
