@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from runner.engine.world import World
 from runner.errors import ProviderError
+from runner.ports import ProviderErrorKind
 from runner.results import Pod
 
 
@@ -15,7 +16,7 @@ class Ending:
     """What came of ending a pod.
 
     Attributes:
-        is_proven: two listings in a row did not show it.
+        is_proven: two listings in a row did not show it, and asked for by id it is gone.
         pod_id: the pod that was ended; None when none ever showed.
         last_error: why it is not proven.
     """
@@ -73,6 +74,19 @@ async def _try_to_end(world: World, *, name: str, pod_id: str | None) -> Ending:
                 for pod in left:
                     await world.cloud.terminate_pod(pod.id)
                 return Ending(is_proven=False, pod_id=pod_id, last_error=f"it is still listed as {left[0].status}")
+        if pod_id is not None and (alive := await _alive(world, pod_id)):
+            return Ending(is_proven=False, pod_id=pod_id, last_error=f"it is not listed, but {alive.status}")
     except ProviderError as exc:
         return Ending(is_proven=False, pod_id=pod_id, last_error=str(exc))
     return Ending(is_proven=True, pod_id=pod_id)
+
+
+async def _alive(world: World, pod_id: str) -> Pod | None:
+    """The pod, if it still lives: a young pod may be missing from listings that lag behind its create."""
+    try:
+        pod = await world.cloud.get_pod(pod_id)
+    except ProviderError as exc:
+        if exc.kind == ProviderErrorKind.GONE:
+            return None
+        raise
+    return pod if pod.is_alive else None
