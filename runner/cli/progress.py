@@ -8,33 +8,25 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from runner.cli.jobline import SIGNS, Board, JobLine, sentence
+from runner.cli.jobline import SIGNS, Board, sentence, unmet, visible_title
+from runner.reports.foreign import visible
 from runner.results import (
     AnyEvent,
     IssueObserved,
     JobEvent,
     JobFinished,
     JobJudged,
-    Outcome,
     PodUnconfirmed,
+    Verdict,
     encode_event,
 )
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
 Mode = Literal["auto", "rich", "plain", "jsonl", "none"]
 Listener = Callable[[AnyEvent], None]
-
-STYLES = {
-    Outcome.PASSED: "green",
-    Outcome.FAILED: "red",
-    Outcome.ERRORED: "magenta",
-    Outcome.UNKNOWN: "magenta",
-    Outcome.SKIPPED: "",
-    Outcome.CANCELLED: "",
-}
 
 
 @contextmanager
@@ -56,91 +48,87 @@ def showing(mode: Mode, *, now: Callable[[], datetime]) -> Iterator[Listener]:
 def _print_plain(event: AnyEvent) -> None:
     text = sentence(event)
     if text is not None and isinstance(event, JobEvent):
-        print(f"{event.at:%H:%M:%S} {event.job} {text}", file=sys.stderr, flush=True)
+        indent = " " * (len(text) - len(text.lstrip()))
+        print(f"{event.at:%H:%M:%S} {event.job} {indent}{visible(text)}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def _live_table(now: Callable[[], datetime]) -> Iterator[Listener]:
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.live import Live
+
+    from runner.cli.liveview import frame
 
     board = Board()
     console = Console(stderr=True, highlight=False)
-    with Live(
-        get_renderable=lambda: table_of(board, now(), height=console.height),
-        console=console,
-        refresh_per_second=4,
-        transient=True,
-    ):
+
+    def view() -> Group:
+        lines = frame(board, now(), width=console.width, height=console.height)
+        return Group(*(shown(line, console) for line in lines))
+
+    with Live(get_renderable=view, console=console, refresh_per_second=4, transient=True) as live:
 
         def listen(event: AnyEvent) -> None:
             board.apply(event)
-            announce(event, console)
+            announce(event, live.console)
 
         yield listen
 
 
 def announce(event: AnyEvent, console: Console) -> None:
-    """Print above the table what a reader must not miss: an ended job, a problem, a pod that may still bill."""
+    """Print above the live view what a reader must not miss: an ended job, why it did not pass, a pod that may bill."""
+    for line in announcement(event):
+        console.print(shown(line, console), soft_wrap=True)
+
+
+def announcement(event: AnyEvent) -> list[Text]:
+    """The lines that an event is announced with; none for what the live view shows."""
     from rich.text import Text
+
+    from runner.cli.liveview import STYLES
+    from runner.reports.wording import duration
 
     match event:
         case JobFinished():
-            line = Text(f"{SIGNS[event.outcome]} {event.outcome}", style=STYLES[event.outcome])
-            line.append(f"  {event.job}  {event.elapsed_s:.0f} s  {_first_line(event.reason)}", style="default")
-            console.print(line, soft_wrap=True)
+            line = Text.assemble((f"{SIGNS[event.outcome]} {event.outcome}", STYLES[event.outcome]))
+            line.append(f"  {visible(event.job)}  {duration(event.elapsed_s)}")
+            return [line, *([Text(f"  {_first_line(event.reason)}")] if event.reason else [])]
         case JobJudged():
-            for verdict in event.verdicts:
-                if verdict.outcome not in (Outcome.PASSED, Outcome.SKIPPED):
-                    line = Text(f"  {SIGNS[verdict.outcome]} ", style=STYLES[verdict.outcome])
-                    line.append(f"{verdict.title}: {_first_line(verdict.finding.observed)}", style="default")
-                    console.print(line, soft_wrap=True)
+            return [line for verdict in unmet(event) for line in _problem(event, verdict)]
         case IssueObserved(verdict="error" | "infrastructure"):
-            console.print(Text(f"  {event.job}  {event.title}: {_first_line(event.text)}"), soft_wrap=True)
+            return [Text(f"! {visible(event.job)}  {visible(event.title)}: {_first_line(event.text)}")]
         case PodUnconfirmed():
-            console.print(Text(f"! pod {event.pod_id or event.name} may still bill: {event.why}", style="red"))
+            return [Text(f"! pod {event.pod_id or event.name} may still be billed: {visible(event.why)}", style="red")]
         case _:
-            return
+            return []
 
 
-def table_of(board: Board, now: datetime, *, height: int) -> Table:
-    """The live table: one row a job; finished ones give way when the screen is too low."""
-    from rich.table import Table
+def _problem(event: JobJudged, verdict: Verdict) -> Iterator[Text]:
+    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("job", no_wrap=True)
-    table.add_column("now", no_wrap=True, ratio=1)
-    table.add_column("pod", no_wrap=True)
-    for title in ("step", "loss", "time", "cost"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for line in _fitting(list(board.lines.values()), height - 3):
-        table.add_row(*_cells(line, now))
-    return table
+    from runner.cli.liveview import STYLES
 
-
-def _fitting(lines: list[JobLine], room: int) -> list[JobLine]:
-    if len(lines) <= room:
-        return lines
-    running = [line for line in lines if line.started_at is not None and line.outcome is None]
-    waiting = [line for line in lines if line.started_at is None and line.outcome is None]
-    return [*running, *waiting][: max(room, 1)]
+    found = verdict.finding
+    head = Text.assemble((f"{SIGNS[verdict.outcome]} {verdict.outcome}", STYLES[verdict.outcome]))
+    yield head.append(f"  {visible(visible_title(verdict.title))}  {visible(event.job)}")
+    for label, text in (
+        ("expected", found.expected),
+        ("observed", found.observed),
+        ("evidence", ", ".join(found.evidence)),
+    ):
+        if text:
+            yield Text(f"  {label}  {_first_line(text)}")
 
 
-def _cells(line: JobLine, now: datetime) -> list[str]:
-    from rich.markup import escape
+def shown(line: Text, console: Console) -> Text:
+    """The line as this terminal can show it: without UTF-8, signs are letters."""
+    if console.options.ascii_only:
+        line.plain = line.plain.translate(_ASCII).encode("ascii", "replace").decode()
+    return line
 
-    sign = SIGNS[line.outcome] if line.outcome is not None else "…" if line.started_at is not None else " "
-    step = "" if line.step is None else f"{line.step}/{line.total_steps}" if line.total_steps else str(line.step)
-    return [
-        f"{sign} {escape(line.key)}",
-        escape(line.now),
-        escape(line.pod),
-        step,
-        "" if line.loss is None else f"{line.loss:.3g}",
-        f"{line.elapsed_s(now):.0f} s" if line.started_at is not None else "",
-        f"${line.cost_usd(now):.2f}",
-    ]
+
+_ASCII = str.maketrans({"✓": ".", "✗": "F", "·": "|", "…": "~", "█": "#", "░": "-", "“": '"', "”": '"'})
 
 
 def _first_line(text: str) -> str:
-    return (text.splitlines() or [""])[0]
+    return visible((text.splitlines() or [""])[0])

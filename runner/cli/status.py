@@ -15,7 +15,7 @@ from runner.cli.options import with_state
 def command(state: Path) -> int:
     """Show runs that have not ended, pods that may be billed, and the last result. Changes nothing."""
     from runner.cli.jobline import Board
-    from runner.cli.progress import table_of
+    from runner.cli.liveview import frame
     from runner.cli.summary import stdout_console
     from runner.reports.evidence import summarise
     from runner.reports.terminal import verdict_line
@@ -33,7 +33,9 @@ def command(state: Path) -> int:
             for event in store.events(summary.run):
                 board.apply(event)
             click.echo(f"run {summary.run} goes on, {summary.finished} of {summary.jobs} jobs done")
-            stdout_console().print(table_of(board, datetime.now(UTC), height=1_000))
+            console = stdout_console()
+            for line in frame(board, datetime.now(UTC), width=console.width, height=1_000):
+                console.print(line)
         for lease in store.open_leases():
             if lease.run not in {summary.run for summary in going}:
                 click.echo(f"! pod {lease.pod_id or lease.name} of run {lease.run} may still be billed: `runspec reap`")
