@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 import aiohttp
 from pydantic import SecretStr
@@ -17,6 +18,11 @@ from runner.providers.budget import RateBudget
 from runner.providers.clock import SystemClock
 from runner.providers.finetunelab import FineTuneLab, LabCredentials
 from runner.providers.http import Host
+from runner.providers.lab_access import LabAccess
+from runner.providers.lab_alerting import LabAlerting
+from runner.providers.lab_records import LabRecords
+from runner.providers.lab_serving import LabServing
+from runner.providers.lab_testing import LabTesting
 from runner.providers.runpod import LOG_IDLE_S, RunPod
 from runner.providers.session_token import FixedToken, RenewedToken, SessionToken, refuse_renewal
 from runner.providers.settings import Settings
@@ -82,6 +88,54 @@ async def open_lab(
         on_rotated: given every new refresh token, since renewing spends the old one.
     """
     clock = clock or SystemClock()
+    async with _lab_host(
+        settings, clock=clock, jitter=jitter, key_requests=key_requests, on_rotated=on_rotated, connector=connector
+    ) as (host, credentials):
+        yield FineTuneLab(host, credentials, clock=clock)
+
+
+@dataclass(frozen=True)
+class LabConsole:
+    """The parts of the lab's API that no run needs."""
+
+    records: LabRecords
+    alerting: LabAlerting
+    testing: LabTesting
+    serving: LabServing
+
+
+@asynccontextmanager
+async def open_lab_console(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    jitter: Callable[[], float] = random.random,
+    key_requests: int = LAB_KEY_REQUESTS,
+    on_rotated: Callable[[str], None] | None = None,
+    connector: aiohttp.BaseConnector | None = None,
+) -> AsyncIterator[LabConsole]:
+    """As `open_lab`, for what a run does not need: stored things, where alerts go, asking and serving models."""
+    clock = clock or SystemClock()
+    async with _lab_host(
+        settings, clock=clock, jitter=jitter, key_requests=key_requests, on_rotated=on_rotated, connector=connector
+    ) as (host, credentials):
+        jwt = credentials.jwt
+        session = FixedToken(jwt, clock) if isinstance(jwt, str) else jwt
+        access = LabAccess(host, session=session, api_key=credentials.api_key)
+        yield LabConsole(LabRecords(access), LabAlerting(access), LabTesting(access, clock), LabServing(access))
+
+
+@asynccontextmanager
+async def _lab_host(
+    settings: Settings,
+    *,
+    clock: Clock,
+    jitter: Callable[[], float],
+    key_requests: int,
+    on_rotated: Callable[[str], None] | None,
+    connector: aiohttp.BaseConnector | None,
+) -> AsyncIterator[tuple[Host, LabCredentials]]:
+    """The lab's host with its rate budget, and every credential that the settings have."""
     secrets = [_plain(secret) for secret in _lab_secrets(settings)]
     async with AsyncExitStack() as opened:
         host = Host(
@@ -121,7 +175,7 @@ async def open_lab(
             api_key=_plain(settings.lab_api_key) or None,
             internal_key=_plain(settings.lab_internal_key) or None,
         )
-        yield FineTuneLab(host, credentials, clock=clock)
+        yield host, credentials
 
 
 def _lab_secrets(settings: Settings) -> list[SecretStr | None]:
