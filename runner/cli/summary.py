@@ -6,8 +6,11 @@ import os
 
 from rich.console import Console
 
+from runner.reports.difference import recorded_jobs
 from runner.reports.evidence import summarise
+from runner.reports.explain import explain
 from runner.reports.terminal import print_summary
+from runner.results import Outcome
 from runner.store.store import Store
 
 
@@ -29,6 +32,8 @@ def stdout_console() -> Console:
 
 def print_run(store: Store, run: str) -> None:
     """Print one recorded run."""
-    report = summarise(store.load_run(run))
+    recorded = store.load_run(run)
+    report = summarise(recorded)
     if report is not None:
-        print_summary(report, stdout_console())
+        failed = (job for job in recorded_jobs(recorded) if job.job.outcome is not Outcome.PASSED)
+        print_summary(report, stdout_console(), {job.job.key: explain(job) for job in failed})

@@ -5,16 +5,18 @@ Nothing here needs a tty: without one the same lines come without colour, the la
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from runner.reports import wording
+from runner.reports.attention import Line, problems, word
 from runner.reports.evidence import JobReport, RunReport
+from runner.reports.explain import Explanation
 from runner.reports.foreign import visible
-from runner.results import Outcome, Target, Verdict
+from runner.results import Outcome, Target
 
 MOST_PROBLEMS = 10
 _STYLES = {
@@ -30,19 +32,23 @@ _INDENT = 2
 _LABEL = 10
 
 
-def print_summary(report: RunReport, console: Console) -> None:
-    """Print the result of a run; the last line is the verdict."""
+def print_summary(report: RunReport, console: Console, explanations: Mapping[str, Explanation] | None = None) -> None:
+    """Print the result of a run; the last line is the verdict.
+
+    Args:
+        explanations: why jobs did not pass, by job key, as far as it is known.
+    """
     for line in _warnings(report):
         _print(console, *_wrapped(console, Text(line, "red")))
     for row in _rows(report.jobs, console.width):
         _print(console, row)
-    problems = list(_problems(report))
-    for problem in problems[:MOST_PROBLEMS]:
+    found = problems(report, explanations or {})
+    for problem in found[:MOST_PROBLEMS]:
         _print(console, Text(""))
-        for label, text, style in problem:
-            _print_problem_line(console, label, text, style)
-    if len(problems) > MOST_PROBLEMS:
-        rest = wording.count(len(problems) - MOST_PROBLEMS, "more problem")
+        for each in problem.lines:
+            _print_problem_line(console, each)
+    if len(found) > MOST_PROBLEMS:
+        rest = wording.count(len(found) - MOST_PROBLEMS, "more problem")
         _print(console, Text(f"\n… and {rest}: runspec explain {visible(report.run)}"))
     for note in report.notes:
         _print(console, Text(f"note: {visible(note)}"))
@@ -128,13 +134,7 @@ def _rows(jobs: Sequence[JobReport], width: int) -> Iterator[Text]:
 
 def _cells(job: JobReport) -> list[str]:
     met = f"{job.passed_criteria} of {len(job.verdicts)}"
-    return [_word(job), visible(job.key), met, wording.duration(job.elapsed_s), wording.money(job.cost_usd)]
-
-
-def _word(job: JobReport) -> str:
-    if job.outcome is None:
-        return "! interrupted"
-    return "≈ flaky" if job.is_flaky else f"{wording.SIGNS[job.outcome]} {job.outcome.value}"
+    return [word(job), visible(job.key), met, wording.duration(job.elapsed_s), wording.money(job.cost_usd)]
 
 
 def _style(job: JobReport) -> str:
@@ -151,65 +151,29 @@ def _right(text: str, width: int) -> str:
     return " " * (width - cell_len(text)) + text
 
 
-Line = tuple[str, str, str]
-"""A label (empty for a heading), the text, and its style."""
-
-
-def _problems(report: RunReport) -> Iterator[list[Line]]:
-    for job in sorted(report.jobs, key=lambda job: job.outcome is not Outcome.FAILED):
-        open_ = [verdict for verdict in job.verdicts if verdict.outcome is not Outcome.PASSED]
-        if job.outcome is not Outcome.PASSED and (not job.is_judged or not open_ or _broke(job)):
-            yield _broken(report, job)
-        if job.is_judged:
-            yield from (_unmet(report, job, verdict) for verdict in open_)
-
-
-def _broke(job: JobReport) -> bool:
-    return job.outcome in (Outcome.ERRORED, Outcome.CANCELLED, None) and bool(job.reason or job.outcome is None)
-
-
-def _broken(report: RunReport, job: JobReport) -> list[Line]:
-    why = job.reason or ("nothing more was recorded" if job.outcome is None else "no reason was recorded")
-    cause = f" ({job.failure_class.value})" if job.failure_class else ""
-    tries = f", after {job.attempt} attempts" if job.attempt > 1 else ""
-    command = f"runspec resume {report.run}" if job.outcome is None else f"runspec explain {report.run}"
-    return [
-        ("", f"{_word(job)}  {visible(job.key)}", _style(job)),
-        ("expected", "a verdict on every criterion", ""),
-        ("observed", visible(why) + cause + tries + f"; {wording.money(job.cost_usd)} spent", ""),
-        ("next", visible(command), ""),
-    ]
-
-
-def _unmet(report: RunReport, job: JobReport, verdict: Verdict) -> list[Line]:
-    outcome, found = verdict.outcome, verdict.finding
-    title = visible(verdict.title.replace("`", ""))
-    optional = "  (optional)" if verdict.optional else ""
-    lines = [
-        ("", f"{wording.SIGNS[outcome]} {outcome.value}  {title}  {visible(job.key)}{optional}", _STYLES[outcome]),
-        ("expected", visible(found.expected), ""),
-        ("observed", visible(found.observed), ""),
-        ("evidence", visible(", ".join(found.evidence)), ""),
-        ("fix", visible(_fix(job)), ""),
-        ("next", visible(f"runspec explain {report.run}"), ""),
-    ]
-    return [line for line in lines if line[1]]
-
-
-def _fix(job: JobReport) -> str:
-    return next((issue.fix for issue in job.issues if issue.verdict == "error" and issue.fix), "")
-
-
-def _print_problem_line(console: Console, label: str, text: str, style: str) -> None:
-    if not label:
-        _print(console, *_wrapped(console, Text(text, style)))
+def _print_problem_line(console: Console, line: Line) -> None:
+    text, label = line.text, line.label
+    if line.is_heading:
+        _print(console, *_wrapped(console, Text(text, _style_of(line.outcome))))
+        return
+    if line.outcome is not None:
+        for index, row in enumerate(Text(text, _style_of(line.outcome)).wrap(console, _room(console, 2 * _INDENT))):
+            _print(console, Text.assemble(" " * (_INDENT if index == 0 else 2 * _INDENT), row))
         return
     indent = _INDENT + _LABEL
-    narrow = console.width - indent if console.is_terminal else 10_000
-    lines = Text(text).wrap(console, max(20, narrow))
-    for index, line in enumerate(lines):
+    lines = Text(text).wrap(console, _room(console, indent))
+    for index, row in enumerate(lines):
         head = " " * _INDENT + label.ljust(_LABEL) if index == 0 else " " * indent
-        _print(console, Text.assemble(head, line))
+        _print(console, Text.assemble(head, row))
+
+
+def _room(console: Console, indent: int) -> int:
+    # A pipe has no width: whoever reads it wants whole lines.
+    return max(20, console.width - indent) if console.is_terminal else 10_000
+
+
+def _style_of(outcome: Outcome | None) -> str:
+    return "magenta" if outcome is None else _STYLES[outcome]
 
 
 def _print_verdict(console: Console, report: RunReport) -> None:

@@ -10,7 +10,9 @@ import fake_runs as fake
 import pytest
 from rich.console import Console
 
+from runner.reports.difference import recorded_jobs
 from runner.reports.evidence import summarise
+from runner.reports.explain import explain
 from runner.reports.terminal import print_summary, verdict_line
 from runner.results import Outcome, Target
 
@@ -24,7 +26,29 @@ BATCH = [
     )
     for number in range(1, 6)
 ]  # fmt: skip
+LOST = [
+    fake.logs(
+        "dpo_standard/basic/1",
+        "Traceback (most recent call last):",
+        '  File "/workspace/trainer.py", line 88, in main',
+        "    run(spec)",
+        "KeyError: 'chosen'",
+        "process exited with code 1",
+    )
+]
+NEVER = {
+    name: fake.verdict(name.replace("_", "-"), Outcome.FAILED, observed="no such line", evidence=("log lines 1-7",))
+    for name in ("trains", "alert_started", "metrics_post")
+}
 RUNS = {
+    "cause": fake.run(
+        "ca05e",
+        fake.job_events(
+            "dpo_standard/basic/1", Outcome.FAILED, fake.verdicts(**NEVER), extra=LOST,
+            reason="DPO rows have no `chosen`",
+        ),
+        outcome=Outcome.FAILED,
+    ),
     "passed": fake.passing(),
     "failed": fake.failing(max_spend=5.0),
     "unknown": fake.unknown(),
@@ -41,7 +65,7 @@ def printed(run, *, width: int = 100, terminal: bool = True, encoding: str = "ut
     console = Console(file=file, width=width, force_terminal=terminal, no_color=not color, color_system=system)
     report = summarise(run)
     assert report is not None
-    print_summary(report, console)
+    print_summary(report, console, {job.job.key: explain(job) for job in recorded_jobs(run)})
     file.flush()
     return raw.getvalue().decode(encoding)
 
@@ -102,8 +126,13 @@ def test_a_terminal_does_not_obey_what_a_log_line_says():
 
 
 def test_many_problems_are_cut_and_the_cut_is_said():
-    failed = fake.verdicts(metrics_post=fake.FAILED_METRICS)
-    jobs = [fake.job_events(f"cpt_standard/batch/{number}", Outcome.FAILED, failed) for number in range(1, 26)]
+    jobs = [
+        fake.job_events(
+            f"cpt_standard/batch/{number}", Outcome.FAILED,
+            fake.verdicts(trains=fake.verdict("trains", Outcome.FAILED, observed="because of " + "x" * number)),
+        )
+        for number in range(1, 26)
+    ]  # fmt: skip
     text = printed(fake.run("25", *jobs, outcome=Outcome.FAILED))
     assert "… and 15 more problems: runspec explain 25" in text
     assert text.splitlines()[-1].startswith("✗ failed · 25 of 25 jobs failed · 100 of 125 criteria")
@@ -111,3 +140,21 @@ def test_many_problems_are_cut_and_the_cut_is_said():
 
 def test_an_interrupted_run_says_when_and_how_far_it_got():
     assert verdict_line(summarise(RUNS["interrupted"])).startswith("! interrupted at 14:02 UTC, 4 of 5 jobs judged · ")
+
+
+def test_jobs_that_failed_alike_are_told_of_once():
+    failed = fake.verdicts(metrics_post=fake.FAILED_METRICS)
+    jobs = [fake.job_events(f"cpt_standard/batch/{number}", Outcome.FAILED, failed) for number in range(1, 26)]
+    text = printed(fake.run("25", *jobs, outcome=Outcome.FAILED), terminal=False)
+    heading = (
+        "✗ failed  cpt_standard/batch/1, cpt_standard/batch/2, cpt_standard/batch/3 and 22 more  (25 jobs alike)"
+    )
+    assert heading in text.splitlines()
+    assert text.count("API POST failed") == 2
+
+
+def test_a_fix_and_the_next_command_are_said_once_a_job():
+    text = printed(RUNS["cause"])
+    assert text.count("  fix ") == 1
+    assert text.count("  next ") == 1
+    assert "Training starts, job_started alert received, Metrics POST successfully" in text
