@@ -155,7 +155,7 @@ class LabRecords:
         path = f"/api/training/local/{segment(job_id)}/analyze-failure"
         return await self._access.by_session(Ask(method="GET", path=path, to="analyze a failure"), _analysis)
 
-    async def pod_of(self, job_id: str) -> bool:
+    async def runs_on_runpod(self, job_id: str) -> bool:
         """Whether the lab remembers that a job runs on RunPod; False also for a job that it does not know."""
         ask = Ask(method="GET", path=f"/api/training/cloud-check/{segment(job_id)}", to="look for the pod of a job")
         return await self._access.by_session(
