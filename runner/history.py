@@ -72,6 +72,7 @@ class Lease:
         pod_id: None while only the intent is recorded; the pod then has to be looked for by its name.
         deadline: when it should have ended; None when the record holds no request for it.
         cost_usd_h: the pod's own price, else the cap of the request.
+        lab_job_id: the training job on it; None while nobody knows.
     """
 
     run: str
@@ -82,6 +83,8 @@ class Lease:
     deadline: datetime | None
     cost_usd_h: float | None
     via: str
+    lab_job_id: str | None = None
+    gpu: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +130,7 @@ def _requested(run: str, event: PodRequested) -> Lease:
         deadline=event.deadline,
         cost_usd_h=event.price_cap_usd_h,
         via=event.via,
+        gpu=event.gpu,
     )
 
 
@@ -143,6 +147,7 @@ def _created(run: str, event: PodCreated, pods: dict[tuple[str, str], Lease], wa
             deadline=None,
             cost_usd_h=event.cost_usd_h,
             via="",
+            lab_job_id=event.lab_job_id,
         )
     price = event.cost_usd_h if event.cost_usd_h is not None else base.cost_usd_h
-    return replace(base, pod_id=event.pod_id, cost_usd_h=price)
+    return replace(base, pod_id=event.pod_id, cost_usd_h=price, lab_job_id=event.lab_job_id)

@@ -6,8 +6,11 @@ import contextlib
 from typing import assert_never
 
 from runner.conditions.judge import all_decided, job_outcome, judge
+from runner.engine.attach import JobPast, restore, seen_of
 from runner.engine.context import JobContext, StepResult
+from runner.engine.lease import Lease
 from runner.engine.shielding import uncancelled
+from runner.engine.steps.bargain import check_bargain, inspect
 from runner.engine.steps.cancel import cancel_job, end_lab_job, wind_down
 from runner.engine.steps.collect import collect_evidence
 from runner.engine.steps.dataset import validate_dataset
@@ -43,7 +46,10 @@ from runner.spec.titles import step_title
 class JobRun:
     """One job from its first step to its last event."""
 
-    def __init__(self, context: JobContext) -> None:
+    def __init__(self, context: JobContext, *, attempt: int = 1, past: JobPast | None = None) -> None:
+        """`past` is what an earlier life left of this attempt, together with a pod that is still alive."""
+        self._attempt = attempt
+        self._past = past
         self._context = context
         self._state = context.state
         self._clock = context.world.clock
@@ -53,14 +59,33 @@ class JobRun:
 
     async def run(self) -> JobFinished:
         """Run the job. However it ends, its pods are given back before this returns or raises."""
-        await self._state.record(JobStarted(at=self._state.now(), job=self._state.key))
+        if self._past is None:
+            await self._state.record(JobStarted(at=self._state.now(), job=self._state.key, attempt=self._attempt))
         try:
-            await self._run_steps(self._state.job.phase.steps)
+            steps = self._state.job.phase.steps if self._past is None else await self._take_up(self._past)
+            await self._run_steps(steps)
         except StopJob as stop:
             self._stop = stop
         finally:
             finished = await uncancelled(self._finish())
         return finished
+
+    async def _take_up(self, past: JobPast) -> tuple[Step, ...]:
+        """Go on with the pod of an earlier life; the steps that are left to do."""
+        context, state = self._context, self._state
+        if past.lease is None:
+            raise StopJob("there is no pod to go on with", FailureClass.INFRASTRUCTURE)
+        restore(state, past)
+        context.leases.append(Lease.adopted(state, context.world, past.lease))
+        self._steps_done = past.step_number
+        if past.is_ending:
+            return ()
+        context.watch.add(state, seen_of(past))
+        check_bargain(state, await inspect(state, context.world))
+        steps = state.job.phase.steps
+        if past.broken is not None and not _is_optional(steps, past.broken.index):
+            raise StopJob(f"an earlier life of the run ended it: {past.broken.detail}", FailureClass.CRITERION)
+        return tuple(step for step in steps[past.steps_done :] if not isinstance(step, DeployStep))
 
     async def _run_steps(self, steps: tuple[Step, ...]) -> None:
         for step in steps:
@@ -204,6 +229,10 @@ class JobRun:
             return ""
         left_s = state.job.spec.limits.run.total_seconds() - (self._clock.monotonic() - state.pod_since_s)
         return f"every criterion decided; {max(left_s, 0) / 60:.0f} min of the run limit not used"
+
+
+def _is_optional(steps: tuple[Step, ...], index: int) -> bool:
+    return index < len(steps) and steps[index].optional
 
 
 def _required(criteria: tuple[Criterion, ...]) -> tuple[Criterion, ...]:

@@ -17,6 +17,7 @@ from runner.engine.ending import Ending, end_pod, look_for
 from runner.engine.state import JobState
 from runner.engine.world import World
 from runner.errors import ProviderError, StoreError
+from runner.history import Lease as OpenLease
 from runner.results import PodCreated, PodGone, PodRefused, PodRequested, PodTerminating, PodUnconfirmed
 
 
@@ -43,6 +44,13 @@ class Lease:
         self._world = world
         self._creating: asyncio.Task[Created] | None = None
         self._is_over = True
+
+    @classmethod
+    def adopted(cls, state: JobState, world: World, lease: OpenLease) -> Lease:
+        """The lease of a pod that an earlier life of this run has created."""
+        ours = cls(state, world, name=lease.name, via=lease.via, gpu=lease.gpu)
+        ours._is_over = False
+        return ours
 
     async def open(self, create: CreatePod) -> None:
         """Create the pod, once.

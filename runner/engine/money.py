@@ -32,6 +32,10 @@ class Ledger:
         self._reserved[job] = amount
         return True
 
+    def hold(self, job: str, amount: float) -> None:
+        """Set money aside for what exists already, whether the cap has room for it or not."""
+        self._reserved[job] = amount
+
     def settle(self, job: str, actual: float) -> None:
         """Replace a reservation by what the job has really cost."""
         self._reserved.pop(job, None)

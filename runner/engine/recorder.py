@@ -20,6 +20,10 @@ class Recorder:
         self.failure: StoreError | None = None
         """The first thing that went wrong with the journal, if anything did."""
 
+    def also_telling(self, listener: Listener) -> Recorder:
+        """The same journal, with one listener more."""
+        return Recorder(self._journal, [*self._listeners, listener])
+
     async def record(self, *events: AnyEvent, durable: bool = False) -> None:
         """Record events in order.
 

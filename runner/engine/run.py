@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from runner.engine.context import JobContext
+from runner.engine.attach import JobPast, names_used, pasts_of
+from runner.engine.attempts import Attempts
 from runner.engine.interrupt import Interrupt
-from runner.engine.job import JobRun
 from runner.engine.money import Ledger
 from runner.engine.naming import PodNames
 from runner.engine.recorder import Recorder
-from runner.engine.state import JobState
 from runner.engine.watch import Watch
 from runner.engine.world import Listener, World
 from runner.errors import StoreError
 from runner.plan import Plan, PlannedJob
-from runner.results import FailureClass, JobFinished, Outcome, RunFinished, RunStarted, exit_code
+from runner.results import AnyEvent, FailureClass, JobFinished, Outcome, RunFinished, RunStarted, exit_code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
-    """What the journal keeps about where a run came from; `first_pod` goes on where an earlier life stopped."""
+    """What the journal keeps about where a run came from."""
 
     run: str
-    first_pod: int = 1
     command: str = ""
     version: str = ""
     commit: str | None = None
@@ -60,27 +58,38 @@ async def run_plan(
     interrupt: Interrupt,
     options: Options = Options(),
     listeners: Sequence[Listener] = (),
+    past: Sequence[AnyEvent] = (),
 ) -> int:
     """Run every job of a plan and record it; returns the exit code of the run.
 
+    Args:
+        past: what an earlier life of the same run has recorded: jobs that ended are left alone, one whose pod is
+            alive is taken up again, and the others begin again once their pods are proven gone.
     Raises:
         StoreError: the journal failed; all pods were given back first.
     """
     recorder = Recorder(world.journal, listeners)
+    # A second start of the same run is how the record tells that it was taken up again.
     await recorder.record(_started(plan, world, info), durable=True)
     progress = _Progress()
+    since = past[0].at if past else world.clock.now()
     try:
-        async with Watch(world, since=world.clock.now()) as watch, asyncio.TaskGroup() as group:
-            queue = list(reversed(plan.jobs))
+        async with Watch(world, since=since) as watch, asyncio.TaskGroup() as group:
+            pasts = pasts_of(info.run, past)
+            ledger = _ledger_of(plan, pasts)
+            # What has a pod already comes first: it costs money while it waits.
+            held = [job for job in plan.jobs if pasts.get(job.key, JobPast()).lease is not None]
+            queue = [*(job for job in reversed(plan.jobs) if job not in held), *reversed(held)]
             worker = _Worker(
                 world=world,
                 watch=watch,
                 recorder=recorder,
                 interrupt=interrupt,
-                ledger=Ledger(plan.max_spend_usd),
+                ledger=ledger,
                 progress=progress,
                 options=options,
-                names=PodNames(info.run, first=info.first_pod),
+                names=PodNames(info.run, first=names_used(past) + 1),
+                pasts=pasts,
                 via=plan.via,
             )
             for _ in range(max(1, min(options.parallel, len(plan.jobs)))):
@@ -94,6 +103,17 @@ async def run_plan(
     finished = RunFinished(at=world.clock.now(), run=info.run, outcome=_outcome(code), exit_code=code)
     await recorder.record(finished, durable=True)
     return code
+
+
+def _ledger_of(plan: Plan, pasts: Mapping[str, JobPast]) -> Ledger:
+    """What an earlier life of the run has spent, and what its pods that are still there may come to."""
+    ledger = Ledger(plan.max_spend_usd)
+    for job in plan.jobs:
+        past = pasts.get(job.key, JobPast())
+        ledger.settle(job.key, past.proven_cost_usd)
+        if past.finished is None and past.lease is not None:
+            ledger.hold(job.key, job.worst_case_usd)
+    return ledger
 
 
 def _started(plan: Plan, world: World, info: RunInfo) -> RunStarted:
@@ -123,41 +143,44 @@ class _Worker:
     options: Options
     names: PodNames
     via: str
+    pasts: Mapping[str, JobPast]
 
     async def work(self, queue: list[PlannedJob]) -> None:
         """Run jobs one after the other; several workers share one queue."""
         while queue:
             job = queue.pop()
-            if self.interrupt.level:
+            past = self.pasts.get(job.key, JobPast())
+            if past.finished is not None:
+                self.progress.finished[job.key] = past.finished
+            elif past.lease is not None:
+                await self._run(job, past)
+            elif self.interrupt.level:
                 await self._skip(job, "interrupted before it started", FailureClass.INTERRUPTED, Outcome.CANCELLED)
             elif self.options.max_fail is not None and self.progress.bad() >= self.options.max_fail:
                 await self._skip(job, f"not started: {self.options.max_fail} failed already", None, Outcome.SKIPPED)
             else:
-                await self._run(job)
+                await self._run(job, past)
 
-    async def _run(self, job: PlannedJob) -> None:
-        if not await self.ledger.reserve(job.key, job.worst_case_usd):
-            reason = (
-                f"not started: it may cost {job.worst_case_usd:.2f} USD, and {self.ledger.spent:.2f} of "
-                f"{self.ledger.cap or 0:.2f} USD are spent"
-            )
-            await self._skip(job, reason, FailureClass.LIMIT, Outcome.CANCELLED)
-            return
-        state = JobState(job, recorder=self.recorder, clock=self.world.clock)
-        self.interrupt.on_change(state.wake)
-        context = JobContext(
-            state=state,
+    async def _run(self, job: PlannedJob, past: JobPast) -> None:
+        attempts = Attempts(
+            job=job,
             world=self.world,
             watch=self.watch,
+            recorder=self.recorder,
             interrupt=self.interrupt,
-            leases=[],
+            ledger=self.ledger,
             names=self.names,
             via=self.via,
         )
-        try:
-            self.progress.finished[job.key] = await JobRun(context).run()
-        finally:
-            self.ledger.settle(job.key, state.cost_usd)
+        finished = await attempts.run(past)
+        if finished is not None:
+            self.progress.finished[job.key] = finished
+            return
+        reason = (
+            f"not started: it may cost {job.worst_case_usd:.2f} USD, and {self.ledger.spent:.2f} of "
+            f"{self.ledger.cap or 0:.2f} USD are spent"
+        )
+        await self._skip(job, reason, FailureClass.LIMIT, Outcome.CANCELLED)
 
     async def _skip(self, job: PlannedJob, reason: str, failure: FailureClass | None, outcome: Outcome) -> None:
         finished = JobFinished(

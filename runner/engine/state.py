@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from datetime import datetime
 
 from runner.conditions.evidence import Evidence
 from runner.engine.recorder import Recorder
 from runner.engine.vigil import Vigil
+from runner.history import Lease as OpenLease
 from runner.issues.matcher import IssueMatcher
 from runner.plan import PlannedJob
 from runner.ports import Clock, JobTicket
@@ -97,6 +99,18 @@ class JobState:
             text=line.text[:400],
         )
 
+    def adopt(self, lease: OpenLease, *, billed_s: float) -> None:
+        """Take over the pod of an earlier life, which has been billed for so many seconds."""
+        self.pod_id, self.lab_job_id = lease.pod_id, lease.lab_job_id
+        self.cost_usd_h = lease.cost_usd_h
+        self.pod_since_s = self._clock.monotonic() - billed_s
+        self.started_s = self.pod_since_s
+
+    def remember(self, *, issues: Iterable[str], log_lines: int) -> None:
+        """Go on counting log lines, and mention no issue twice."""
+        self._issues |= set(issues)
+        self._log_lines = log_lines
+
     @property
     def is_job_over(self) -> bool:
         """The lab said, by status or by alert, that the training job ended."""
@@ -132,3 +146,7 @@ class JobState:
             return 0.0
         price = self.job.spec.limits.price if self.cost_usd_h is None else self.cost_usd_h
         return price * (self._clock.monotonic() - self.pod_since_s) / 3600
+
+    def spent_before_usd(self) -> float:
+        """What the pods of earlier attempts have cost."""
+        return sum(pod.cost_usd(self.now()) or 0.0 for pod in self.evidence.past_pods)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
 
+from runner.engine.attach import Seen
 from runner.engine.state import JobState
 from runner.engine.vigil import Vigil
 from runner.engine.world import World
@@ -84,12 +85,15 @@ class Watch:
                 watched.log_task.cancel()
         await self._group.__aexit__(kind, exc, trace)
 
-    def add(self, state: JobState) -> None:
-        """Watch a job whose pod exists."""
+    def add(self, state: JobState, seen: Seen | None = None) -> None:
+        """Watch a job whose pod exists; `seen` is what an earlier life has recorded of it."""
         limits, pace = state.job.spec.limits, self._world.pace
         begun_s = self._world.clock.monotonic() if state.pod_since_s is None else state.pod_since_s
         state.vigil = Vigil(since_s=begun_s, provision_s=limits.provision.total_seconds(), stuck_s=pace.stuck_s)
         watched = _Watched(state=state)
+        if seen is not None:
+            watched.log_cursor = seen.log_cursor
+            watched.points, watched.alerts = dict(seen.points), set(seen.alerts)
         self._watched[state.key] = watched
         watched.log_task = self._group.create_task(self._follow_logs(watched))
 

@@ -29,9 +29,10 @@ FAULTS = (
     "lab error", "metrics refused", "nan loss", "alert lost", "trainer crashes", "trainer killed", "trainer stalls",
     "cancel refused", "config refused", "download error", "no download route", "hostile archive", "download hangs",
     "model broken", "no torch", "sdk missing", "sdk reads otherwise", "sold out", "rate limited", "bad request",
-    "no credit", "uptime zero", "container loops", "locked",
+    "no credit", "uptime zero", "container loops", "locked", "out of memory",
 )  # fmt: skip
 PRICE_USD_H = 0.25
+SMALL, BIG = "NVIDIA RTX A4000", "NVIDIA RTX A6000"
 
 
 @dataclass(slots=True)
@@ -44,6 +45,7 @@ class SimPod:
     price: float = PRICE_USD_H
     gpu_count: int = 1
     status: str | None = None
+    gpu: str = SMALL
     has_zero_uptime: bool = False
     loops: bool = False
     locked_until_s: float = 0.0
@@ -93,7 +95,7 @@ class World:
         self.happened: Counter[str] = Counter()
         self.creates: Counter[str] = Counter()
         self.outage: tuple[float, float] | None = None
-        self.synced_names: Callable[[], set[str]] = set
+        self.synced_names: Callable[[], Mapping[str, str]] = dict
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         # For good, unlike `capacity`: what no round of the ladder helps against.
         self.is_sold_out = self.strikes("sold out")
@@ -136,14 +138,16 @@ class World:
         self.jobs[job.id] = job
         return job
 
-    def start(self, name: str, job: SimJob) -> SimPod:
+    def start(self, name: str, job: SimJob, gpu: str) -> SimPod:
         """A create takes effect: a pod, and the whole life to come of it and its job."""
         rng, number = self.rng, next(self._numbers)
         self.creates[name] += 1
-        if self.living(name) or any(pod.job == job.id for pod in self.living()):
+        planned = self.synced_names()
+        twins = [pod for pod in self.living() if pod.name in planned and planned[pod.name] == planned.get(name)]
+        if self.living(name) or twins:
             self.violations.append(f"I2: a second live pod for {name}")
         now_s = self.now_s
-        pod = SimPod(f"pod{number}", name, now_s, now_s + rng.uniform(2, 90), job.id)
+        pod = SimPod(f"pod{number}", name, now_s, now_s + rng.uniform(2, 90), job.id, gpu=gpu)
         self.pods[pod.id], job.pod = pod, pod.id
         pod.listed_from_s = now_s + (rng.uniform(0, 30) if self.strikes("list lags create") else 0)
         self._spoil(pod)
@@ -189,6 +193,8 @@ class World:
         job.refused = self.strikes("metrics refused")
         job.nan_at = rng.randint(5, 150) if self.strikes("nan loss") else None
         end = "complete"
+        if pod.gpu == SMALL and self.strikes("out of memory"):
+            job.stop_at, end = rng.randint(1, job.total - 1), "oom"
         for fault, how in (
             ("trainer crashes", "crash"), ("trainer killed", "kill"), ("trainer stalls", "stall")
         ):  # fmt: skip
@@ -223,6 +229,9 @@ class World:
         if how == "kill":
             job.logs.append((self.now_s, "✗ Training failed with exit code: 137"))
             return
+        if how == "oom":
+            job.logs.append((self.now_s, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."))
+            how = "crash"
         if how == "crash":
             job.logs.append((self.now_s, "[Main] Training failed with error: RuntimeError: boom"))
         job.status = "failed" if how == "crash" else "completed"
@@ -290,9 +299,9 @@ class _Port:
         if world.strikes("create lost before"):
             raise lost
         if world.strikes("create lost late"):
-            world.at(world.now_s + world.rng.uniform(1, 25), lambda: _ignore(world.start(name, make_job())))
+            world.at(world.now_s + world.rng.uniform(1, 25), lambda: _ignore(world.start(name, make_job(), gpu)))
             raise lost
-        pod = world.start(name, make_job())
+        pod = world.start(name, make_job(), gpu)
         if world.strikes("create lost after"):
             raise lost
         await self._answer(call)
@@ -338,7 +347,7 @@ class SimCloud(_Port):
             id=pod.id,
             name=pod.name,
             status=status,
-            gpu="NVIDIA RTX A4000",
+            gpu=pod.gpu,
             gpu_count=pod.gpu_count,
             cost_usd_h=pod.price,
             uptime_s=_uptime_s(pod, now_s) if status == "RUNNING" else None,
@@ -395,7 +404,10 @@ class SimCloud(_Port):
 
     async def gpu_offers(self, *, cloud: str, count: int) -> Sequence[GpuOffer]:
         await self._arrive("gpu_offers")
-        return [GpuOffer(id="NVIDIA RTX A4000", memory_gib=16, price_usd_h=PRICE_USD_H)]
+        return [
+            GpuOffer(id=SMALL, memory_gib=16, price_usd_h=PRICE_USD_H),
+            GpuOffer(id=BIG, memory_gib=48, price_usd_h=2 * PRICE_USD_H),
+        ]
 
     async def balance(self) -> float | None:
         return 0.01 if self._world.is_broke else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from runner.history import open_leases
 from runner.plan import Plan, PlannedJob, Selection, make_plan
 from runner.ports import JobTicket, PodRequest
 from runner.results import (
+    AnyEvent,
     Generated,
     JobFinished,
     JobJudged,
@@ -32,9 +33,12 @@ from runner.results import (
     PodCreated,
     PodRequested,
     PodUnconfirmed,
+    RunFinished,
+    RunStarted,
     Target,
 )
 from runner.spec.loader import find_phase, load_spec
+from runner.spec.models import Spec
 from tests.sim import cloud as sim
 from tests.sim.disk import Disk, SimJournal
 from tests.sim.life import Life
@@ -57,6 +61,8 @@ class Schedule:
         cap_usd: what the whole invocation may cost.
         phase: the real phase that the jobs run.
         via: who creates the pods.
+        resumes: after a crash the run is taken up again, in place of only ending its pods.
+        escalates: jobs that run out of memory try a bigger GPU.
     """
 
     seed: int
@@ -69,6 +75,8 @@ class Schedule:
     cap_usd: float | None = None
     phase: str = "basic"
     via: str = "lab"
+    resumes: bool = False
+    escalates: bool = False
 
     @classmethod
     def drawn(cls, seed: int) -> Schedule:
@@ -89,6 +97,8 @@ class Schedule:
             cap_usd=rng.choice([None, None, None, 0.8, 1.6]),
             phase=rng.choice(["basic", "full"]),
             via=rng.choice(["lab", "lab", "runpod"]),
+            resumes=rng.random() < 0.5,
+            escalates=rng.random() < 0.5,
         )
 
 
@@ -140,12 +150,18 @@ class _Kit:
 
 
 @cache
-def planned_jobs(count: int, phase: str = "basic") -> tuple[PlannedJob, ...]:
+def planned_jobs(count: int, phase: str = "basic", *, escalates: bool = False) -> tuple[PlannedJob, ...]:
     """Jobs of the real CPT spec and a real phase."""
     selection = Selection(phases=[phase], repeat=count)
-    return make_plan(
+    jobs = make_plan(
         [load_spec(SPECS / "cpt.yaml")], find_phase=find_phase, selection=selection, target=Target.SCRIPTED
     ).jobs
+    on_oom = "escalate" if escalates else "stop"
+    return tuple(replace(job, spec=_with_gpu(job.spec, on_oom=on_oom)) for job in jobs)
+
+
+def _with_gpu(spec: Spec, **changes: Any) -> Spec:
+    return spec.model_copy(update={"gpu": spec.gpu.model_copy(update=changes)})
 
 
 class Simulation:
@@ -162,13 +178,13 @@ class Simulation:
     def run(self) -> Report:
         """Run, die, recover, until a life ends by itself; then check what is left."""
         kills = list(self.schedule.kills)
-        acts = [self._run_once, *([self._recover_once] * 6)]
+        acts = [self._run_once, *([self._come_back] * 6)]
         for act in acts:
             kill_at = kills.pop(0) if kills else None
             if self._live(act, kill_at):
                 if act == self._run_once and not self._needs_recovery():
                     break
-                if act == self._recover_once:
+                if act == self._come_back and not self._can_resume():
                     break
         self._check_rest()
         self.report.happened = self.world.happened
@@ -222,8 +238,8 @@ class Simulation:
             kit=_Kit(),
         )
 
-    async def _run_once(self, loop: SimLoop, life: Life) -> int:
-        jobs = planned_jobs(self.schedule.jobs, self.schedule.phase)
+    async def _run_once(self, loop: SimLoop, life: Life, past: Sequence[AnyEvent] = ()) -> int:
+        jobs = planned_jobs(self.schedule.jobs, self.schedule.phase, escalates=self.schedule.escalates)
         interrupt = Interrupt()
         timers = [loop.call_later(delay_s, interrupt.escalate) for delay_s in self.schedule.interrupt_s]
         self.world.synced_names = self._synced_names
@@ -234,10 +250,24 @@ class Simulation:
                 info=RunInfo(run="sim"),
                 interrupt=interrupt,
                 options=Options(parallel=self.schedule.parallel),
+                past=past,
             )
         finally:
             for timer in timers:
                 timer.cancel()
+
+    async def _come_back(self, loop: SimLoop, life: Life) -> int:
+        """What a user does after a crash: take the run up again, or only end what it left."""
+        if self._can_resume():
+            self.disk.full_after = None
+            self.report.marks.add("resumed")
+            return await self._run_once(loop, life, self.disk.events())
+        return await self._recover_once(loop, life)
+
+    def _can_resume(self) -> bool:
+        events = self.disk.events()
+        is_started = any(isinstance(event, RunStarted) for event in events)
+        return self.schedule.resumes and is_started and not any(isinstance(event, RunFinished) for event in events)
 
     async def _recover_once(self, loop: SimLoop, life: Life) -> int:
         world = self._world(loop, life)
@@ -245,11 +275,12 @@ class Simulation:
         left = await recover(open_leases("sim", self.disk.events()), world, Recorder(world.journal))
         return 6 if left else 0
 
-    def _synced_names(self) -> set[str]:
+    def _synced_names(self) -> dict[str, str]:
+        """The planned job by the name of a pod that was asked for, as far as it would survive a crash."""
         from runner.results import decode_event
 
         events = (decode_event(line) for line in self.disk.synced)
-        return {event.name for event in events if isinstance(event, PodRequested)}
+        return {event.name: event.job for event in events if isinstance(event, PodRequested)}
 
     def _needs_recovery(self) -> bool:
         return self.report.exit_code in (None, 6)
@@ -274,6 +305,8 @@ class Simulation:
         for event in events:
             if isinstance(event, PodCreated) and event.adopted:
                 self.report.marks.add("adopted after an ambiguous create")
+            if isinstance(event, JobStarted) and event.attempt > 1:
+                self.report.marks.add("another attempt")
             if isinstance(event, PodUnconfirmed):
                 self.report.marks.add("pod unconfirmed")
         self.report.marks |= {f"job {event.outcome}" for event in finished}
@@ -320,14 +353,16 @@ class Simulation:
         if self.schedule.cap_usd is None:
             return
         running: set[str] = set()
-        spent = 0.0
-        for event in events:
-            if isinstance(event, JobStarted):
+        spent: dict[str, float] = {}
+        for number, event in enumerate(events):
+            if isinstance(event, RunStarted):
+                running = {lease.job for lease in open_leases("sim", events[:number])}
+            elif isinstance(event, JobStarted):
                 running.add(event.job)
             elif isinstance(event, JobFinished):
                 running.discard(event.job)
-                spent += event.cost_usd
-            if spent + len(running) * planned_jobs(1)[0].worst_case_usd > self.schedule.cap_usd + 1e-9:
+                spent[event.job] = event.cost_usd
+            if sum(spent.values()) + len(running) * planned_jobs(1)[0].worst_case_usd > self.schedule.cap_usd + 1e-9:
                 self.report.violations.append(f"I4: {len(running)} jobs run at once under {self.schedule.cap_usd} USD")
                 return
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -198,3 +199,36 @@ def test_a_locked_pod_is_insisted_on_until_it_is_gone():
     report = simulate(Schedule(seed=4, rates={"locked": 1.0}, via="runpod"))
     assert report.violations == []
     assert report.exit_code == 0
+
+
+def test_a_job_that_runs_out_of_memory_tries_a_bigger_gpu_and_both_pods_are_on_the_bill():
+    rates = {"out of memory": 1.0}
+    assert simulate(Schedule(seed=3, rates=rates, via="runpod")).exit_code == 1
+    report = simulate(Schedule(seed=3, rates=rates, via="runpod", escalates=True))
+    assert report.violations == []
+    assert report.exit_code == 0
+    first, second = report.finished
+    assert first.failure_class is FailureClass.OUT_OF_MEMORY
+    assert second.outcome is Outcome.PASSED
+    assert second.cost_usd > first.cost_usd > 0
+
+
+@pytest.mark.parametrize("via", ["lab", "runpod"])
+def test_a_run_killed_while_it_trains_is_taken_up_again_on_the_same_pod(via):
+    quiet = Schedule(seed=6, via=via, resumes=True)
+    trace = simulate(quiet).trace
+    training = next(number for number, call in enumerate(trace, 1) if call.endswith("journal< MetricsObserved"))
+    report = simulate(replace(quiet, kills=[training]))
+    assert report.violations == []
+    assert report.exit_code == 0
+    create = "call< create_pod" if via == "runpod" else "call< deploy"
+    assert sum(call.endswith(create) for call in report.trace) == 1
+    assert "another attempt" not in report.marks
+
+
+def test_a_run_taken_up_again_at_any_point_leaves_no_pod_and_never_has_two():
+    schedule = replace(calm(Schedule.drawn(1)), resumes=True)
+    points = range(1, crash_points(schedule) + 1, 2)
+    tally = sweep(schedule, points)
+    assert not tally.failed, f"{len(tally.failed)} of {tally.runs} points:\n" + "\n\n".join(tally.failed[:3])
+    assert tally.marks["resumed"] > 50

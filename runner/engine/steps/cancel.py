@@ -29,7 +29,8 @@ async def end_lab_job(context: JobContext) -> None:
     state, lab = context.state, context.world.lab
     if state.ticket is not None:
         await lab.close_job(state.ticket, status="cancelled")
-    elif state.lab_job_id is not None:
+    elif state.lab_job_id is not None and context.via == "lab":
+        # A runner that took over a pod of its own has no token any more; the job then stays open in the lab's books.
         await lab.cancel_job(state.lab_job_id)
 
 

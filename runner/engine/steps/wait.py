@@ -77,7 +77,7 @@ def _check_pod(context: JobContext) -> None:
 
 def _check_limits(context: JobContext) -> None:
     state, limits = context.state, context.state.job.spec.limits
-    burnt = state.burnt_usd()
+    burnt = state.burnt_usd() + state.spent_before_usd()
     if burnt >= limits.spend:
         raise StopJob(f"the spend limit of {limits.spend:.2f} USD is reached", FailureClass.LIMIT)
     if state.pod_since_s is None:

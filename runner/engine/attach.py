@@ -1,0 +1,148 @@
+"""Takes up a job where a runner that was killed left it: from its journal, on the pod that is still there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from runner.engine.state import JobState
+from runner.history import Lease as OpenLease
+from runner.history import open_leases
+from runner.results import (
+    AlertsObserved,
+    AnyEvent,
+    IssueObserved,
+    JobEvent,
+    JobFinished,
+    JobJudged,
+    JobStarted,
+    LogsObserved,
+    MetricPoint,
+    MetricsObserved,
+    Outcome,
+    PodGone,
+    PodRequested,
+    PodTerminating,
+    StepFinished,
+    StepStarted,
+)
+
+DONE = (Outcome.PASSED, Outcome.SKIPPED, Outcome.UNKNOWN, Outcome.FAILED)
+"""Outcomes of a step that the job went on after; a failure that ended it has no step behind it."""
+
+
+@dataclass(slots=True)
+class JobPast:
+    """What the journal says of one job.
+
+    Attributes:
+        attempt: the newest one that began; 0 before any.
+        steps_done: how many steps of that attempt are over.
+        step_number: the next free number of a step, for the record.
+        finished: how it ended, when it did.
+        lease: its pod, when nobody has proven that gone.
+        is_ending: the pod was being given back, so that there is nothing left to do but that.
+        broken: the step that failed last.
+    """
+
+    events: list[AnyEvent] = field(default_factory=list)
+    attempt: int = 0
+    steps_done: int = 0
+    step_number: int = 0
+    finished: JobFinished | None = None
+    lease: OpenLease | None = None
+    is_ending: bool = False
+    broken: StepFinished | None = None
+
+    @property
+    def proven_cost_usd(self) -> float:
+        """What the pods that are gone have cost."""
+        return sum(event.cost_usd for event in self.events if isinstance(event, PodGone))
+
+    @property
+    def can_attach(self) -> bool:
+        """A pod that was seen and a job that began: the training may still be going on."""
+        return self.finished is None and self.attempt > 0 and self.lease is not None and self.lease.pod_id is not None
+
+
+def pasts_of(run: str, events: Sequence[AnyEvent]) -> dict[str, JobPast]:
+    """The past of every job of a run, by its key."""
+    pasts: dict[str, JobPast] = {}
+    for event in events:
+        if isinstance(event, JobEvent):
+            past = pasts.setdefault(event.job, JobPast())
+            past.events.append(event)
+            _learn(past, event)
+    for lease in open_leases(run, events):
+        if lease.job in pasts:
+            pasts[lease.job].lease = lease
+    return pasts
+
+
+def _learn(past: JobPast, event: JobEvent) -> None:
+    match event:
+        case JobStarted():
+            past.attempt, past.steps_done, past.step_number = event.attempt, 0, 0
+            past.finished, past.broken, past.is_ending = None, None, False
+        case StepStarted():
+            past.step_number = event.index + 1
+        case StepFinished():
+            if event.outcome in DONE:
+                past.steps_done = event.index + 1
+            if event.outcome is Outcome.FAILED:
+                past.broken = event
+        case PodTerminating() | JobJudged():
+            past.is_ending = True
+        case JobFinished():
+            past.finished = event
+        case _:
+            pass
+
+
+def names_used(events: Sequence[AnyEvent]) -> int:
+    """How many pods a run has asked for; a later life counts on from there."""
+    return sum(isinstance(event, PodRequested) for event in events)
+
+
+def restore(state: JobState, past: JobPast) -> None:
+    """Let a fresh state know what the journal knows of its job.
+
+    Durations go on from the recorded times, so a pod that was left alone for an hour has used an hour of its limits.
+    """
+    lease = past.lease
+    if lease is None:
+        return
+    state.evidence.apply_all(past.events)
+    billed_s = max(0.0, (state.now() - lease.requested_at).total_seconds())
+    state.adopt(lease, billed_s=billed_s)
+    state.remember(
+        issues=[event.issue for event in past.events if isinstance(event, IssueObserved)],
+        log_lines=max((e.first + len(e.lines) - 1 for e in past.events if isinstance(e, LogsObserved)), default=0),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a watch had seen of a job before, so that it records nothing twice."""
+
+    log_cursor: str = ""
+    points: dict[int, MetricPoint] = field(default_factory=dict)
+    alerts: set[str] = field(default_factory=set)
+
+
+def seen_of(past: JobPast) -> Seen:
+    """The last log cursor, the points and the alerts of a past."""
+    cursor = ""
+    points: dict[int, MetricPoint] = {}
+    alerts: set[str] = set()
+    for event in past.events:
+        match event:
+            case LogsObserved():
+                cursor = next((line.cursor for line in reversed(event.lines) if line.cursor), cursor)
+            case MetricsObserved():
+                points.update((point.step, point) for point in event.points)
+            case AlertsObserved():
+                alerts.update(alert.id for alert in event.alerts)
+            case _:
+                pass
+    return Seen(cursor, points, alerts)
