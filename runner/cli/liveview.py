@@ -115,7 +115,8 @@ def time_left_s(board: Board, now: datetime) -> float | None:
 
 def _row(board: Board, line: JobLine, now: datetime) -> Row:
     sign = SIGNS[line.outcome] if line.outcome is not None else "…" if line.started_at is not None else "·"
-    total = line.total_steps
+    # The lab's total may be that of the template; a tiny model on this machine trains longer.
+    total = line.total_steps if (line.total_steps or 0) >= (line.step or 0) else None
     since = f"{_SINCE}{duration(waited)}" if line.outcome is None and (waited := line.waited_s(now)) >= 5 else ""
     return Row(
         job=f"{sign} {visible(line.key)}",

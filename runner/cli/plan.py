@@ -22,7 +22,7 @@ NOTHING_SELECTED = 5
 @click.command("plan")
 @selecting
 @targeting
-@click.option("-v", "--verbose", is_flag=True, help="Also steps, criteria and the configuration sent to the lab.")
+@click.option("-v", "--verbose", is_flag=True, help="Also steps, criteria and every request to the lab.")
 def command(
     paths: tuple[Path, ...],
     phases: tuple[str, ...],
@@ -54,7 +54,12 @@ def command(
     for job in plan.jobs:
         click.echo(_line(job, rows[job.key], is_local=plan.target is Target.LOCAL))
         if verbose:
-            click.echo(_details(job))
+            click.echo(_details(job, plan.via))
+    if plan.target is Target.CLOUD:
+        from runner.cli.preview import prices
+
+        for line in prices(plan.jobs):
+            click.echo(line)
     money = "nothing: pods are processes here" if plan.target is Target.LOCAL else f"at most ${plan.worst_case_usd:.2f}"
     click.echo(f"{len(plan.jobs)} {'job' if len(plan.jobs) == 1 else 'jobs'} on {plan.target}, costs {money}")
     return 0
@@ -72,8 +77,17 @@ def _line(job: PlannedJob, rows: int, *, is_local: bool) -> str:
     )
 
 
-def _details(job: PlannedJob) -> str:
+def _details(job: PlannedJob, via: str) -> str:
     steps = [f"    {number}. {step_title(step)}" for number, step in enumerate(job.phase.steps, 1)]
     criteria = [f"    {criterion.id}: {criterion.title}" for criterion in job.criteria]
-    config = json.dumps(job.config, indent=2, ensure_ascii=False).replace("\n", "\n    ")
-    return "\n".join(["  steps", *steps, "  criteria", *criteria, "  config_json", f"    {config}"])
+    return "\n".join(["  steps", *steps, "  criteria", *criteria, *_requests(job, via)])
+
+
+def _requests(job: PlannedJob, via: str) -> list[str]:
+    """What the lab would be sent; of a pod that we create ourselves, the configuration that its trainer gets."""
+    if via != "lab":
+        config = json.dumps(job.config, indent=2, ensure_ascii=False).replace("\n", "\n    ")
+        return ["  configuration", f"    {config}"]
+    from runner.cli.preview import requests_of
+
+    return ["  requests", *("    " + text.replace("\n", "\n    ") for text in requests_of(job))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -334,3 +335,56 @@ def test_shell_is_offered_commands_options_values_and_files(workshop, typed, off
     words = f"runspec {typed}"
     extra = {"_RUNSPEC_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
     assert offered in workshop.process(env=extra).out.splitlines()
+
+
+# --- plan, in detail -----------------------------------------------------------------------------------------------
+
+
+def test_plan_in_detail_shows_every_request_as_it_would_be_sent(runspec):
+    said = runspec("plan", "specs/dpo.yaml", "--phase", "basic", "-v")
+    assert said.code == 0
+    for request in (
+        "POST /api/training\n",
+        "POST /api/training/dataset\n",
+        "POST /api/training/CONFIG_ID/attach-dataset\n",
+        "POST /api/training/deploy/runpod\n",
+    ):
+        assert request in said.out
+    assert '"training_config_id": "CONFIG_ID"' in said.out
+    assert "session token" not in said.out
+
+
+def test_plan_of_the_cloud_says_how_to_see_prices_without_a_key(runspec):
+    assert "set RUNPOD_API_KEY to see them" in runspec("plan", "specs/cpt.yaml", "--target", "cloud").out
+
+
+def test_plan_goes_on_when_prices_cannot_be_had(runspec, monkeypatch):
+    monkeypatch.setattr("runner.cli.preview.PATIENCE_S", 0.2)
+    monkeypatch.setenv("RUNPOD_API_KEY", "secret-key")
+    monkeypatch.setenv("RUNSPEC_RUNPOD_URL", "http://127.0.0.1:9")
+    said = runspec("plan", "specs/cpt.yaml", "--phase", "basic", "--target", "cloud")
+    assert said.code == 0
+    assert "GPU prices: not known" in said.out
+    assert "secret-key" not in said.out + said.err
+    assert said.last_line.startswith("1 job on cloud")
+
+
+def test_plan_shows_prices_and_availability_of_a_real_catalog(workshop):
+    served = subprocess.Popen(
+        [sys.executable, "-m", "runner.cli.main", "local", "serve", "--pods", "scripted"],
+        cwd=workshop.folder,
+        env=workshop.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert served.stdout is not None
+        addresses = json.loads(served.stdout.readline())
+        env = {"RUNPOD_API_KEY": addresses["runpod_api_key"], "RUNSPEC_RUNPOD_URL": addresses["runpod_url"]}
+        said = workshop.process("plan", "specs/cpt.yaml", "--phase", "basic", "--target", "cloud", env=env)
+    finally:
+        served.terminate()
+        assert served.wait(20) == 0
+        served.stdout.close()
+    assert said.code == 0, said.err
+    assert re.search(r"  NVIDIA RTX A4000: 16 GB, 0\.\d\d USD/h, availability \w+", said.out)
