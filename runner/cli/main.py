@@ -33,6 +33,7 @@ COMMANDS = {
     "render": "Write results into the tracking document.",
     "reap": "Find pods that earlier runs may have left, and end them.",
     "schema": "Print, write or check the JSON Schemas of the spec format.",
+    "doctor": "Check keys, services, libraries and state; says what is missing and what it costs.",
     "local": "The embedded cloud by itself.",
     "completion": "Print what makes a shell complete commands and options.",
 }

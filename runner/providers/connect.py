@@ -20,6 +20,7 @@ from runner.providers.finetunelab import FineTuneLab, LabCredentials
 from runner.providers.http import Host
 from runner.providers.lab_access import LabAccess
 from runner.providers.lab_alerting import LabAlerting
+from runner.providers.lab_checkup import LabCheckup
 from runner.providers.lab_records import LabRecords
 from runner.providers.lab_serving import LabServing
 from runner.providers.lab_testing import LabTesting
@@ -102,6 +103,7 @@ class LabConsole:
     alerting: LabAlerting
     testing: LabTesting
     serving: LabServing
+    checkup: LabCheckup
 
 
 @asynccontextmanager
@@ -122,7 +124,13 @@ async def open_lab_console(
         jwt = credentials.jwt
         session = FixedToken(jwt, clock) if isinstance(jwt, str) else jwt
         access = LabAccess(host, session=session, api_key=credentials.api_key)
-        yield LabConsole(LabRecords(access), LabAlerting(access), LabTesting(access, clock), LabServing(access))
+        yield LabConsole(
+            records=LabRecords(access),
+            alerting=LabAlerting(access),
+            testing=LabTesting(access, clock),
+            serving=LabServing(access),
+            checkup=LabCheckup(host, access, clock),
+        )
 
 
 @asynccontextmanager
