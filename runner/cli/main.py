@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "run": "Run specs and judge them; a bare path means this.",
+    "resume": "Go on with a run that was killed or interrupted.",
+    "judge": "Judge a recorded run again by today's criteria; runs nothing.",
     "plan": "Show exactly what would run, and what it may cost.",
     "validate": "Check specs and datasets; starts nothing.",
     "list": "List specs with their phases and last verdicts.",
@@ -30,8 +32,12 @@ COMMANDS = {
     "logs": "Print what the pods of a run wrote.",
     "explain": "Say why a run or a training log failed, and what to do.",
     "history": "List recorded runs, or show one of them.",
+    "report": "Write a run as HTML, JUnit XML, JSON or GitHub summary.",
+    "serve": "Show runs in a browser, live; on this machine only.",
+    "compare": "Compare templates by several jobs of each.",
     "render": "Write results into the tracking document.",
     "reap": "Find pods that earlier runs may have left, and end them.",
+    "watchdog": "End pods that outlive their deadline, although their runner is gone.",
     "schema": "Print, write or check the JSON Schemas of the spec format.",
     "doctor": "Check keys, services, libraries and state; says what is missing and what it costs.",
     "local": "The embedded cloud by itself.",

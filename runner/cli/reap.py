@@ -1,9 +1,10 @@
-"""`runspec reap`: find what killed runs left, and end it."""
+"""`runspec reap`: find what killed runs left, by the journal and by name, and end it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,12 @@ from runner.cli.options import with_state
 from runner.results import Target
 
 if TYPE_CHECKING:
-    from runner.history import Lease
+    from runner.cli.strays import Found
+    from runner.engine.world import World
     from runner.store.store import Store
 
 UNCONFIRMED = 6
+NO_VERDICT = 3
 
 
 @click.command("reap")
@@ -24,40 +27,87 @@ UNCONFIRMED = 6
     "--target", type=click.Choice(["local", "cloud"]), default="cloud", show_default=True, help="Which cloud."
 )
 @click.option("--yes", is_flag=True, help="End the pods; without it they are only listed.")
+@click.option("--all", "everything", is_flag=True, help="Also pods that runs of other machines may still need.")
 @with_state
-def command(target: str, yes: bool, state: Path) -> int:
+def command(target: str, yes: bool, everything: bool, state: Path) -> int:
     """List pods that earlier runs may have left, and with `--yes` end them.
 
-    Only pods of this state directory's journal are touched. Exits with 6 while anything may remain.
+    Looks for the pods of this state directory's journal, and for pods named `runspec-…` that are past the deadline
+    which they carry: whoever started them is gone. Pods of others are never touched. Exits with 6 while anything
+    remains.
     """
-    from runner.cli.leftovers import leftovers
     from runner.store.store import Store
 
     with Store.open(state) as store:
-        found = leftovers(store, Target(target))
-        for lease in found:
-            click.echo(
-                f"{lease.pod_id or '(id unknown)'}  {lease.name}  asked for {lease.requested_at:%Y-%m-%d %H:%M:%SZ}  "
-                f"{lease.cost_usd_h or 0:.2f} USD/h  {lease.job} of run {lease.run}"
-            )
-        if not found:
-            click.echo("nothing is left: every pod of the journal is proven gone")
-            return 0
-        if not yes:
-            click.echo(f"{len(found)} may still bill; `runspec reap --target {target} --yes` ends them")
-            return UNCONFIRMED
-        return asyncio.run(_end(store, found, Target(target), state))
+        return asyncio.run(_reap(store, Target(target), state, yes=yes, everything=everything))
 
 
-async def _end(store: Store, found: list[Lease], target: Target, state: Path) -> int:
-    from runner.cli.leftovers import end_leases
-    from runner.cli.targets import open_world
+async def _reap(store: Store, target: Target, state: Path, *, yes: bool, everything: bool) -> int:
+    from runner.cli.leftovers import leftovers
+    from runner.cli.strays import find
+    from runner.cli.targets import open_for_ending, open_world
+    from runner.errors import ProviderError
     from runner.providers.settings import Settings
 
     settings = Settings.load(os.environ, Path.cwd()) if target is Target.CLOUD else None
-    async with open_world(target, store.journal(found[0].run), state_dir=state, settings=settings) as world:
-        left = await end_leases(store, world, found)
-    for lease in left:
-        click.echo(f"could not confirm that {lease.pod_id or lease.name} is gone: it may still bill", err=True)
-    click.echo(f"{len(found) - len(left)} of {len(found)} are gone")
+    leases = leftovers(store, target)
+    if settings is not None and settings.runpod_key is None:
+        return _without_key(find(leases, [], now=None, everything=everything))
+    if target is Target.LOCAL and not leases:
+        # Local pods are processes of a runner and end with it; there is nothing to ask.
+        click.echo("nothing is left: every pod of the journal is proven gone")
+        return 0
+    opening = (
+        open_for_ending(settings)
+        if settings is not None
+        else open_world(target, store.journal(leases[0].run), state_dir=state, settings=None)
+    )
+    async with opening as world:
+        try:
+            pods = await world.cloud.list_pods()
+        except ProviderError as exc:
+            click.echo(f"error: the pods of the account cannot be listed: {exc}", err=True)
+            _print(find(leases, [], now=None, everything=everything))
+            return UNCONFIRMED
+        found = find(leases, pods, now=world.clock.now(), everything=everything)
+        _print(found)
+        if not yes:
+            return _advise(found, target)
+        return await _end(store, world, found)
+
+
+def _print(found: Sequence[Found]) -> None:
+    for one in found:
+        click.echo(one.line)
+
+
+def _without_key(found: Sequence[Found]) -> int:
+    _print(found)
+    click.echo(
+        "`RUNPOD_API_KEY` is not set, so only the journal was read: pods that it does not name are not seen", err=True
+    )
+    return UNCONFIRMED if found else NO_VERDICT
+
+
+def _advise(found: Sequence[Found], target: Target) -> int:
+    ours = [one for one in found if one.is_to_end]
+    if not ours:
+        click.echo("nothing is left: every pod of the journal is proven gone, and none by our name is overdue")
+        return 0
+    click.echo(f"{len(ours)} may still bill; `runspec reap --target {target} --yes` ends them")
+    return UNCONFIRMED
+
+
+async def _end(store: Store, world: World, found: Sequence[Found]) -> int:
+    from runner.cli.leftovers import end_leases
+    from runner.cli.strays import end_strays
+
+    leases = [one.lease for one in found if one.lease is not None]
+    strays = [one for one in found if one.lease is None and one.is_to_end]
+    left = [lease.pod_id or lease.name for lease in await end_leases(store, world, leases)]
+    left += await end_strays(world, strays)
+    for name in left:
+        click.echo(f"could not confirm that {name} is gone: it may still bill", err=True)
+    total = len(leases) + len(strays)
+    click.echo(f"{total - len(left)} of {total} are gone" if total else "nothing is left")
     return UNCONFIRMED if left else 0

@@ -17,7 +17,7 @@ import click
 
 from runner import __version__
 from runner.cli.loading import check_datasets, plan_of
-from runner.cli.options import selecting, targeting, with_document, with_state
+from runner.cli.options import selecting, targeting, with_document, with_progress, with_state
 from runner.cli.progress import Mode, showing
 from runner.plan import Plan
 from runner.results import Target
@@ -38,14 +38,15 @@ NOTHING_SELECTED = 5
 @click.option("-j", "--jobs", "parallel", type=click.IntRange(1, 64), default=1, show_default=True, help="In parallel.")
 @click.option("-x", "--exitfirst", is_flag=True, help="Launch nothing more after the first job that did not pass.")
 @click.option("--max-fail", type=click.IntRange(1), help="Launch nothing more after so many.")
-@with_document
 @click.option(
-    "--progress",
-    type=click.Choice(["auto", "rich", "plain", "jsonl", "none"]),
-    default="auto",
+    "--watchdog/--no-watchdog",
+    default=True,
     show_default=True,
-    help="How the run is shown while it goes on.",
+    help="Beside a run on the cloud, a process that ends its pods should this one die.",
 )
+@click.option("--fresh", is_flag=True, help="Start anew even if a killed run of the same jobs could go on.")
+@with_document
+@with_progress
 @with_state
 def command(
     paths: tuple[Path, ...],
@@ -60,6 +61,8 @@ def command(
     parallel: int,
     exitfirst: bool,
     max_fail: int | None,
+    fresh: bool,
+    watchdog: bool,
     document: str,
     progress: Mode,
     state: Path,
@@ -89,28 +92,45 @@ def command(
 
         check_plan(plan)
     options = Options(parallel=parallel, max_fail=1 if exitfirst else max_fail)
-    launch = _Launch(plan, options, progress, state)
-    return launch.run(settings, None if document == "none" else Path(document))
+    launch = Launch(plan, options, progress, state, watchdog=watchdog)
+    return launch.run(settings, None if document == "none" else Path(document), fresh=fresh)
 
 
-class _Launch:
-    """One invocation: state directory, target, signals, progress, summary, document."""
+class Launch:
+    """One invocation: state directory, target, signals, progress, summary, document.
 
-    def __init__(self, plan: Plan, options: Options, progress: Mode, state_dir: Path) -> None:
+    `continued` is the id of a run that goes on; without one, a run of the same jobs that was killed goes on by itself.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        options: Options,
+        progress: Mode,
+        state_dir: Path,
+        *,
+        continued: str | None = None,
+        watchdog: bool = True,
+    ) -> None:
         self._plan = plan
+        self._watchdog = watchdog
+        self._continued = continued
         self._options = options
         self._progress = progress
         self._state_dir = state_dir
 
-    def run(self, settings: Settings | None, document: Path | None) -> int:
+    def run(self, settings: Settings | None, document: Path | None, *, fresh: bool = True) -> int:
         """Run the plan, print the summary, update the document; returns the exit code."""
         from runner.cli.documents import update_document
+        from runner.cli.resume import offer_to_continue
         from runner.cli.summary import print_run
         from runner.cli.system import new_run_id
         from runner.store.store import Store
 
-        run = new_run_id()
         with Store.open(self._state_dir) as store:
+            if self._continued is None and not fresh:
+                self._continued = offer_to_continue(store, self._plan)
+            run = self._continued or new_run_id()
             code = asyncio.run(self._run(store, run, settings))
             if document is not None:
                 update_document(document, store, specs_root=self._plan.jobs[0].base_dir)
@@ -122,7 +142,9 @@ class _Launch:
 
     async def _run(self, store: Store, run: str, settings: Settings | None) -> int:
         from runner.cli.leftovers import end_or_announce
+        from runner.cli.resume import begin_again
         from runner.cli.targets import open_world
+        from runner.cli.watchdog import start_beside
         from runner.engine.interrupt import Interrupt
         from runner.engine.run import RunInfo, run_plan
 
@@ -136,6 +158,9 @@ class _Launch:
                 via=self._plan.via,
             ) as world:
                 await end_or_announce(store, world, self._plan.target)
+                if self._plan.target is Target.CLOUD and self._watchdog:
+                    start_beside(self._state_dir)
+                past = await begin_again(store, run) if self._continued is not None else ()
                 with showing(self._progress, now=world.clock.now) as listener:
                     return await run_plan(
                         self._plan,
@@ -144,6 +169,7 @@ class _Launch:
                         interrupt=interrupt,
                         options=self._options,
                         listeners=[listener],
+                        past=past,
                     )
 
 

@@ -21,7 +21,7 @@ from runner.ports import Journal
 from runner.providers.connect import open_lab, open_runpod
 from runner.providers.sdk import SdkMetrics
 from runner.providers.settings import Settings
-from runner.results import Target
+from runner.results import AnyEvent, Target
 
 TRAIN_MODULES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 
@@ -106,6 +106,20 @@ async def open_world(
         ours = replace(ours, trainer_url=f"{local.lab_url}/downloads/standalone_trainer.py")
         async with _connected(ours, journal, LOCAL_PACE, state_dir=state_dir, sdk=sdk, via=via) as world:
             yield world
+
+
+@asynccontextmanager
+async def open_for_ending(settings: Settings) -> AsyncIterator[World]:
+    """What it takes to end pods on the cloud, and nothing that a runner beside us might be using."""
+    async with open_runpod(settings) as cloud, open_lab(settings) as lab:
+        yield World(cloud=cloud, lab=lab, journal=_NoJournal(), clock=SystemClock(), datasets=Datasets())
+
+
+class _NoJournal:
+    """Whoever only ends pods writes into the journals of the runs that left them, and into no other."""
+
+    async def append(self, *events: AnyEvent, durable: bool = False) -> None:
+        """Take nothing."""
 
 
 @asynccontextmanager
