@@ -106,6 +106,7 @@ class PlannedJob:
                 "spec": spec.model_dump(mode="json", by_alias=True, exclude_unset=True),
                 "phase": phase.model_dump(mode="json", by_alias=True, exclude_unset=True),
                 "variant": dict(self.variant),
+                "folder": str(self.base_dir),
             },
         )
 

@@ -119,6 +119,17 @@ def with_state(command: F) -> F:
     )(command)
 
 
+def with_progress(command: F) -> F:
+    """How a run is shown while it goes on."""
+    return click.option(
+        "--progress",
+        type=click.Choice(["auto", "rich", "plain", "jsonl", "none"]),
+        default="auto",
+        show_default=True,
+        help="How the run is shown while it goes on.",
+    )(command)
+
+
 def with_document(command: F) -> F:
     """Which tracking document is kept up to date."""
     return click.option(

@@ -136,6 +136,7 @@ class Evidence:
         self.first_step_at: datetime | None = None
         self.series: dict[str, Series] = {}
         self.step_series = Series(STEP)
+        self.step_times: dict[int, datetime] = {}
         self.job: JobSnapshot | None = None
         self.job_states: list[Seen[str]] = []
         self.ends: dict[str, Seen[str]] = {}
@@ -268,7 +269,9 @@ class Evidence:
 
     def _take_points(self, points: tuple[MetricPoint, ...], arrival: Arrival) -> None:
         for point in sorted(points, key=lambda point: point.step):
-            self._reach(point.step, as_utc(point.at) if point.at else self.now, arrival)
+            stamp = as_utc(point.at) if point.at else self.now
+            self._reach(point.step, stamp, arrival)
+            self.step_times.setdefault(point.step, stamp)
             for name, value in point.values.items():
                 series = self.series.get(name)
                 if series is None:

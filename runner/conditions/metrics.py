@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from statistics import median
 
+from runner.conditions.curves import find_median, find_monotonic, find_spike
 from runner.conditions.evidence import STEP
 from runner.conditions.scope import Scope, cut, holds
 from runner.conditions.series import Series
@@ -25,6 +26,12 @@ def find_metric(condition: MetricIs, scope: Scope) -> Finding:
         return _nan(condition, series, scope)
     if condition.is_ == "finite":
         return _finite(condition, series, scope)
+    if condition.is_ == "monotonic":
+        return find_monotonic(condition, series, scope)
+    if condition.median is not None:
+        return find_median(condition, condition.median, series, scope)
+    if condition.spike is not None:
+        return find_spike(condition, condition.spike, series, scope)
     trend = condition.falls or condition.rises
     if trend is not None:
         return _trend(condition, trend, series, scope)
@@ -44,6 +51,9 @@ def steps_in_words(series: Series, until: int | None = None) -> str:
 def _empty(condition: MetricIs, series: Series, scope: Scope) -> Finding:
     others = sorted(name for name, other in scope.evidence.series.items() if other.values)
     hint = f"; seen: {cut(', '.join(others))}" if others and series.name != STEP else ""
+    if scope.negated and series.name != STEP:
+        # Other metrics came, but not this one: that nothing bad was seen of it is no evidence.
+        return scope.unknown(in_words(condition), scope.gap("metrics") or f"no value of {cut(series.name)} was seen")
     return scope.settle(False, "metrics", in_words(condition), f"no value of {cut(series.name)} was seen{hint}")
 
 

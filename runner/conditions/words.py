@@ -109,7 +109,13 @@ def _metric_in_words(condition: MetricIs) -> str:
     if condition.stalled is not None:
         return f"{name} without a new value for {format_duration(condition.stalled)}"
     if condition.is_ is not None:
+        if condition.is_ == "monotonic":
+            return "steps in order" if name == "step" else f"no value of {name} below an earlier one"
         return f"{name} not finite" if condition.is_ == "nan" else f"all values of {name} finite"
+    if condition.median is not None:
+        return f"median of {name} {bound_in_words(condition.median)}"
+    if condition.spike is not None:
+        return f"{name} {number(condition.spike.factor)} times the median of the {condition.spike.window} values before"
     if condition.falls is not None:
         return f"{name} falls{_trend_in_words(condition.falls)}"
     if condition.rises is not None:

@@ -105,6 +105,13 @@ class Falls(Written):
     window: int = Field(10, ge=1, description="Points in the first and in the last window.")
 
 
+class Spike(Written):
+    """One value towers above those just before it."""
+
+    factor: float = Field(5.0, gt=1, description="How many times the median before it a value must be at least.")
+    window: int = Field(10, ge=3, description="Values before it that the median is of.")
+
+
 class MetricIs(Written):
     """Something about one training metric. `step` is the newest optimizer step."""
 
@@ -114,13 +121,18 @@ class MetricIs(Written):
     gt: float | None = Field(None, description="The newest value is more than this.")
     lte: float | None = Field(None, description="The newest value is at most this.")
     lt: float | None = Field(None, description="The newest value is less than this.")
-    is_: Literal["nan", "finite"] | None = Field(
-        None, alias="is", description="`nan`: any point is NaN or infinite. `finite`: all points are finite."
+    is_: Literal["nan", "finite", "monotonic"] | None = Field(
+        None,
+        alias="is",
+        description="`nan`: any point is NaN or infinite. `finite`: all points are finite. `monotonic`: no value is "
+        "below an earlier one; for `step`: no step was reached before an earlier one.",
     )
+    median: Bound | None = Field(None, description="Limits of the median of all values.")
     count: Bound | None = Field(None, description="How many points with a value there are.")
     stalled: Duration | None = Field(None, description="No new value for this long while the job runs.")
     falls: Falls | None = Field(None, description="The series goes down from its start to its end.")
     rises: Falls | None = Field(None, description="The series goes up from its start to its end.")
+    spike: Spike | None = Field(None, description="Some value towers above those before it; for use in `never`.")
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
@@ -128,8 +140,8 @@ class MetricIs(Written):
         asked = [name for name in names if getattr(self, name) is not None]
         if not asked:
             raise ValueError(
-                f"say what `{self.metric}` must be: one of `gte`, `gt`, `lte`, `lt`, `eq`, `is`, `count`, "
-                "`stalled`, `falls`, `rises`"
+                f"say what `{self.metric}` must be: one of `gte`, `gt`, `lte`, `lt`, `eq`, `is`, `count`, `median`, "
+                "`stalled`, `falls`, `rises`, `spike`"
             )
         limits = {"eq", "gte", "gt", "lte", "lt"}
         if len(set(asked) - limits) + bool(set(asked) & limits) > 1:

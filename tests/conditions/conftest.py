@@ -25,8 +25,10 @@ from runner.results import (
     LogLine,
     LogsObserved,
     MetricPoint,
+    MetricsCompared,
     MetricsObserved,
     ModelDownloaded,
+    ModelRejected,
     Pod,
     PodCreated,
     PodGone,
@@ -103,6 +105,12 @@ class Story:
 
     def downloads(self, size: int) -> Story:
         return self._add(ModelDownloaded, size=size, sha256="ab" * 32)
+
+    def rejects(self, reason: str, stage: str = "download") -> Story:
+        return self._add(ModelRejected, stage=stage, reason=reason)
+
+    def compares(self, points: int, difference: str = "") -> Story:
+        return self._add(MetricsCompared, via="finetune-lab 0.6.0", points=points, difference=difference)
 
     def answers(self, answer: str, base: str | None = None, prompt: str = "hello") -> Story:
         return self._add(Generated, prompt=prompt, answer=answer, base=base)
