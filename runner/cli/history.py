@@ -19,15 +19,20 @@ if TYPE_CHECKING:
 @click.argument("run", required=False)
 @click.option("-n", "--limit", type=click.IntRange(1), default=20, show_default=True, help="How many runs.")
 @click.option("--spec", help="Only runs with a job of this spec.")
+@click.option("--trend", is_flag=True, help="Each spec and phase over these runs: verdicts, time and loss.")
 @click.option("--metric", help="With RUN: print the recorded points of this metric.")
 @with_state
-def command(run: str | None, limit: int, spec: str | None, metric: str | None, state: Path) -> int:
+def command(run: str | None, limit: int, spec: str | None, trend: bool, metric: str | None, state: Path) -> int:
     """List recorded runs, newest first, or show RUN again (the beginning of its id is enough)."""
     from runner.cli.summary import print_run
     from runner.store.store import Store
 
     with Store.open(state, read_only=True) as store:
-        if run is None:
+        if trend:
+            from runner.cli.trend import print_trend
+
+            print_trend(store, limit=limit, spec=spec)
+        elif run is None:
             _print_list(store.runs(limit, spec))
         elif metric is None:
             print_run(store, run)
@@ -37,29 +42,20 @@ def command(run: str | None, limit: int, spec: str | None, metric: str | None, s
 
 
 def _print_list(runs: list[RunSummary]) -> None:
-    from rich.table import Table
-
     from runner.cli.jobline import SIGNS
     from runner.cli.summary import stdout_console
+    from runner.cli.tables import Column, print_table
 
     if not runs:
         click.echo("no runs are recorded here yet; `runspec specs/cpt.yaml` makes one")
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for title in ("run", "started (UTC)", "result", "jobs passed", "target", "specs", "phases"):
-        table.add_column(title, no_wrap=True)
+    rows = []
     for one in runs:
-        outcome = f"{SIGNS[one.outcome]} {one.outcome}" if isinstance(one.outcome, Outcome) else "… interrupted"
-        table.add_row(
-            one.run,
-            f"{one.started_at:%Y-%m-%d %H:%M:%S}",
-            outcome,
-            f"{one.passed} of {one.jobs}",
-            one.target.value,
-            ", ".join(one.specs),
-            ", ".join(one.phases),
-        )
-    stdout_console().print(table)
+        outcome = f"{SIGNS[one.outcome]} {one.outcome}" if isinstance(one.outcome, Outcome) else "… no end recorded"
+        started, passed = f"{one.started_at:%Y-%m-%d %H:%M:%S}", f"{one.passed} of {one.jobs}"
+        rows.append([one.run, started, outcome, passed, one.target.value, ", ".join(one.specs), ", ".join(one.phases)])
+    columns = [Column("run"), Column("started (UTC)"), Column("result"), Column("jobs passed")]
+    print_table(stdout_console(), [*columns, Column("target", 2), Column("specs", 3), Column("phases", 1)], rows)
 
 
 def _print_points(store: Store, run: str, metric: str) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from runner.cli.options import with_state
 
+if TYPE_CHECKING:
+    from runner.reports.standing import Standing
+
 STANDARD_TEMPLATES = ("sft_standard", "dpo_standard", "rlhf_standard", "orpo_standard", "cpt_standard")
+_NOT_HERE = "not in this spec"
 
 
 @click.command("list")
@@ -16,26 +22,35 @@ STANDARD_TEMPLATES = ("sft_standard", "dpo_standard", "rlhf_standard", "orpo_sta
 @with_state
 def command(paths: tuple[Path, ...], state: Path) -> int:
     """List specs with the last verdict of each phase, and templates that no spec covers."""
-    from rich.table import Table
-
     from runner.cli.documents import model_of
     from runner.cli.loading import load_specs
     from runner.cli.summary import stdout_console
+    from runner.cli.tables import Column, print_table
     from runner.store.store import Store
 
     specs = load_specs(paths)
     with Store.open(state, read_only=True) as store:
         model = model_of(specs, store)
     phases = list(dict.fromkeys(phase for spec in specs for phase in spec.spec.phases))
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for title in ("spec", "template", "method", "model", "file", *phases):
-        table.add_column(title, no_wrap=True)
+    rows = []
+    counts: Counter[str] = Counter()
     for spec, template in zip(specs, model.templates, strict=True):
-        status = {standing.phase.name: standing.status.value for standing in template.phases}
-        cells = [spec.name, spec.spec.template.key, spec.spec.template.method.value, spec.spec.template.model]
-        table.add_row(*cells, str(spec.path), *(status.get(phase, "not in this spec") for phase in phases))
-    stdout_console().print(table)
+        words = {standing.phase.name: _word(standing) for standing in template.phases}
+        counts.update(standing.status.value for standing in template.phases)
+        about = [spec.name, spec.spec.template.key, spec.spec.template.method.value, spec.spec.template.model]
+        rows.append([*about, str(spec.path), *(words.get(phase, _NOT_HERE) for phase in phases)])
+    columns = [Column("spec"), Column("template", 4), Column("method", 2), Column("model", 3), Column("file", 1)]
+    print_table(stdout_console(), [*columns, *map(Column, phases)], rows)
+    tested = ", ".join(f"{number} {word}" for word, number in counts.most_common())
+    click.echo(f"{len(specs)} {'spec' if len(specs) == 1 else 'specs'} × {len(phases)} phases: {tested}")
     covered = {spec.spec.template.key for spec in specs}
-    if missing := [key for key in STANDARD_TEMPLATES if key not in covered]:
-        click.echo(f"templates without a spec here: {', '.join(missing)}")
+    missing = [key for key in STANDARD_TEMPLATES if key not in covered]
+    if missing and all(path.is_dir() for path in paths):
+        click.echo(f"templates without a spec here: {', '.join(missing)}; `runspec new {missing[0]}` writes one")
     return 0
+
+
+def _word(standing: Standing) -> str:
+    """The last verdict, and the day it is from."""
+    decisive = standing.decisive
+    return standing.status.value if decisive is None else f"{standing.status.value} {decisive.at:%Y-%m-%d}"

@@ -223,6 +223,19 @@ def test_list_shows_coverage_without_any_run(runspec):
     assert "pending" in said.out
 
 
+@pytest.mark.parametrize("columns", ["60", "80", "200"])
+def test_narrow_terminals_lose_columns_and_no_letters(runspec, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    said = runspec("list")
+    assert "…" not in said.out
+    assert max(map(len, said.out.splitlines())) <= int(columns)
+    assert all(name in said.out for name in ("cpt_standard", "rlhf_standard", "basic", "pending"))
+
+
+def test_list_of_one_spec_does_not_miss_the_others(runspec):
+    assert "templates without a spec" not in runspec("list", "specs/cpt.yaml").out
+
+
 def test_list_names_templates_that_no_spec_covers(runspec, workshop):
     (workshop.folder / "specs" / "orpo.yaml").unlink()
     assert "templates without a spec here: orpo_standard" in runspec("list").out

@@ -89,6 +89,11 @@ def test_history_has_the_losses_that_were_posted(finished, home):
     assert losses[-1] < losses[0]
 
 
+def test_trend_shows_verdicts_time_and_loss(finished, home):
+    row = next(line for line in home.process("history", "--trend").out.splitlines() if "sft_small / basic" in line)
+    assert re.search(r"✓ +1 of 1 +\d+ s +first run +\d+\.\d+", row)
+
+
 def test_metric_that_nobody_recorded_is_answered_with_those_that_were(finished, home):
     run = home.process("history").out.splitlines()[1].split()[0]
     said = home.process("history", run, "--metric", "los")
