@@ -19,6 +19,7 @@ from runner import __version__
 from runner.cli.loading import check_datasets, plan_of
 from runner.cli.options import selecting, targeting, with_document, with_progress, with_state
 from runner.cli.progress import Mode, showing
+from runner.cli.reporting import Reports, with_reports, write_after_run
 from runner.plan import Plan
 from runner.results import Target
 from runner.spec.conditions import Scalar
@@ -46,6 +47,7 @@ NOTHING_SELECTED = 5
 )
 @click.option("--fresh", is_flag=True, help="Start anew even if a killed run of the same jobs could go on.")
 @with_document
+@with_reports
 @with_progress
 @with_state
 def command(
@@ -64,6 +66,7 @@ def command(
     fresh: bool,
     watchdog: bool,
     document: str,
+    reports: Reports,
     progress: Mode,
     state: Path,
 ) -> int:
@@ -92,7 +95,7 @@ def command(
 
         check_plan(plan)
     options = Options(parallel=parallel, max_fail=1 if exitfirst else max_fail)
-    launch = Launch(plan, options, progress, state, watchdog=watchdog)
+    launch = Launch(plan, options, progress, state, watchdog=watchdog, reports=reports)
     return launch.run(settings, None if document == "none" else Path(document), fresh=fresh)
 
 
@@ -111,9 +114,11 @@ class Launch:
         *,
         continued: str | None = None,
         watchdog: bool = True,
+        reports: Reports = (),
     ) -> None:
         self._plan = plan
         self._watchdog = watchdog
+        self._reports = reports
         self._continued = continued
         self._options = options
         self._progress = progress
@@ -134,6 +139,7 @@ class Launch:
             code = asyncio.run(self._run(store, run, settings))
             if document is not None:
                 update_document(document, store, specs_root=self._plan.jobs[0].base_dir)
+            write_after_run(store, run, self._reports)
             # The verdict is in the exit code too: a reader that went away must not change it.
             with suppress(BrokenPipeError):
                 print_run(store, run)

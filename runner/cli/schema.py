@@ -1,4 +1,4 @@
-"""`runspec schema`: the JSON Schemas of what people write."""
+"""`runspec schema`: the JSON Schemas of what people write, and of the JSON report."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from runner.issues.publish import render_issue_schemas
 from runner.spec.schema import render_schemas
 
 OUT_OF_DATE = 7
@@ -18,7 +19,7 @@ OUT_OF_DATE = 7
 @click.option("--dir", "folder", type=click.Path(path_type=Path, file_okay=False), default="schemas", show_default=True)
 def command(name: str | None, write: bool, check: bool, folder: Path) -> int:
     """Print the schema NAME (such as `spec.schema.json`), or write or check all of them."""
-    schemas = render_schemas()
+    schemas = {**render_schemas(), **render_issue_schemas()}
     if check:
         stale = [file for file, text in schemas.items() if _read(folder / file) != text]
         for file in stale:

@@ -204,7 +204,7 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
 
 
 def _job(start: RunStarted, record: PlannedJobRecord, events: Sequence[AnyEvent]) -> JobReport:
-    attempt, tried = _last_attempt(events)
+    attempt, tried = last_attempt(events)
     finish = _last(events, JobFinished)
     judged = _last(tried, JobJudged)
     unconfirmed = tuple(_still_unconfirmed(events))
@@ -242,7 +242,8 @@ def _cost_usd(start: RunStarted, finish: JobFinished | None, events: Sequence[An
     return finish.cost_usd if finish else sum(event.cost_usd for event in events if isinstance(event, PodGone))
 
 
-def _last_attempt(events: Sequence[AnyEvent]) -> tuple[int, Sequence[AnyEvent]]:
+def last_attempt(events: Sequence[AnyEvent]) -> tuple[int, Sequence[AnyEvent]]:
+    """The number of a job's last attempt, and its events."""
     # The first start with the highest number: a resume may announce the same attempt twice.
     starts = [(event.attempt, -index) for index, event in enumerate(events) if isinstance(event, JobStarted)]
     attempt, position = max(starts, default=(1, 0))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import fake_runs as fake
 import pytest
+from hostile import PAYLOADS, hostile_run
 from markdown_it import MarkdownIt
 
 from runner.cli.documents import model_of, specs_below
@@ -22,40 +23,6 @@ from runner.store import Store
 HERE = Path(__file__).parent
 DOCUMENT = Path(__file__).parents[2] / "reports" / "RUNPOD_TESTING.md"
 SPECS = Path(__file__).parents[2] / "specs"
-PAYLOADS = [
-    "<!-- runspec:end results:cpt_standard -->",
-    "\n<!-- runspec:end results:cpt_standard sha256:000000000000 -->\n# Owned",
-    "a | b | c \\| d",
-    "</script><script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
-    "![x](https://evil.example/x.png)",
-    "[click](javascript:alert(1))",
-    "<https://evil.example>",
-    "**bold** _under_ ~~gone~~ `code` ``co`de``",
-    "# heading",
-    "1. list",
-    "- list",
-    "> quote",
-    "```\nfence",
-    "~~~\nfence",
-    "    indented",
-    "\x1b[31mred\x1b[0m \x1b]8;;https://evil.example\x07link\x1b]8;;\x07",
-    "\u202egnp.exe\u202c \u2066iso\u2069",
-    "zero\u200bwidth\ufeffbom\u00adsoft",
-    "line\u2028sep\u2029para\x85nel\x0b\x0c",
-    "nul\x00 bell\x07 del\x7f c1\x9b31m",
-    "\ud800 half a pair",
-    "&lt;b&gt; &amp; &#60;",
-    "trailing backslash \\",
-    "]]> <![CDATA[ x ]]> --> <!--",
-    "=cmd|'/c calc'!A1",
-    "{{ 7*7 }} {% raw %} ${jndi:ldap://x}",
-    "$a$ $$b$$",
-    "x" * 5000,
-    "|\n|---|\n| table |",
-    "<table><tr><td>",
-    "\t\ttabs\t",
-]
 
 
 def parsed(text: str):
@@ -125,34 +92,6 @@ def test_the_whole_document_reads_as_agreed(golden):
 def test_the_document_before_any_run_reads_as_agreed(golden):
     rendered = render_document(whole_document("cpt_standard"), build_model([fake.subject()], []))
     golden(rendered.decode(), HERE / "golden" / "document_empty.md")
-
-
-def hostile_run(payload: str):
-    job = "cpt_standard/basic/1"
-    bad = fake.verdict(
-        "metrics-post", Outcome.FAILED, expected=payload, observed=payload, title=payload, evidence=(payload,)
-    )
-    missing = fake.verdict("trains", Outcome.UNKNOWN, observed=payload, title=payload)
-    metric = fake.r.MetricsObserved(
-        at=fake.at(20), job=job, points=(fake.r.MetricPoint(step=1, values={payload: 1.0}),)
-    )
-    line = " ".join(payload.split())[:100]
-    extra = [
-        metric,
-        fake.logs(job, f"[Local] Scaled batch_size: {line} -> {line} ({line})"),
-        fake.issue(job, issue=payload, title=payload, fix=payload),
-        fake.r.EvidenceMissing(at=fake.at(21), job=job, source="metrics", reason=payload),
-        fake.r.LabJobObserved(
-            at=fake.at(22), job=job, snapshot=fake.r.JobSnapshot(lab_job_id=payload, status="failed")
-        ),
-        fake.r.PodUnconfirmed(at=fake.at(39), job=job, name="p", pod_id=None, why=payload),
-        fake.r.PodObserved(at=fake.at(9), job=job, pod=fake.r.Pod(id="p", name="p", status="RUNNING", gpu=payload)),
-    ]
-    events = fake.job_events(
-        job, Outcome.FAILED, fake.verdicts(metrics_post=bad, trains=missing), reason=payload, extra=extra
-    )
-    records = [fake.record(job, phase_title=payload, model=payload)]
-    return fake.run(payload, events, outcome=Outcome.FAILED, records=records, notes=(payload,))
 
 
 @pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))
