@@ -100,6 +100,8 @@ class JobReport:
     unconfirmed: tuple[PodUnconfirmed, ...]
 
     @property
+    measures: Mapping[str, float] = field(default_factory=dict)
+    failed_before: bool = False
     def key(self) -> str:
         """The job key, `spec/phase/number`."""
         return self.record.job
@@ -111,8 +113,8 @@ class JobReport:
 
     @property
     def is_flaky(self) -> bool:
-        """It passed, but not at the first attempt."""
-        return self.outcome is Outcome.PASSED and self.attempt > 1
+        """It passed, but an earlier attempt did not. One that was cut short, as by a killed runner, says nothing."""
+        return self.outcome is Outcome.PASSED and self.failed_before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +225,7 @@ def _job(start: RunStarted, record: PlannedJobRecord, events: Sequence[AnyEvent]
         attempt=attempt,
         cost_usd=_cost_usd(start, finish, events),
         elapsed_s=finish.elapsed_s if finish else _span_s(events),
+        failed_before=attempt > 1 and not _was_cut_short(events[: len(events) - len(tried)]),
         lab_job_id=_lab_job_id(tried),
         gpu=_gpu(tried),
         series=_series(tried),
@@ -257,6 +260,13 @@ def _still_unconfirmed(events: Sequence[AnyEvent]) -> list[PodUnconfirmed]:
             found[event.name] = event
         elif isinstance(event, PodGone):
             found.pop(event.name, None)
+def _was_cut_short(earlier: Sequence[AnyEvent]) -> bool:
+    """Whether the attempts before the last one are on record, and none of them came to an end of its own."""
+    ended = [event for event in earlier if isinstance(event, JobFinished)]
+    is_on_record = any(isinstance(event, JobStarted) for event in earlier)
+    return is_on_record and all(event.outcome in (Outcome.CANCELLED, Outcome.SKIPPED) for event in ended)
+
+
     return list(found.values())
 
 

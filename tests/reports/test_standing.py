@@ -157,7 +157,7 @@ def test_only_the_last_attempt_counts_and_a_resume_does_not_cut_it_short():
     second = fake.job_events(JOB, judged=fake.verdicts(), attempt=2, extra=[fake.losses(JOB, 7)], cost=0.05)
     resumed = [*second[:5], second[0], *second[5:]]
     job = summarise(single([*first, *resumed])).jobs[0]
-    assert (job.attempt, job.series[0].points, job.is_flaky) == (2, 7, True)
+    assert (job.attempt, job.series[0].points, job.is_flaky) == (2, 7, False)
 
 
 def test_no_order_of_results_turns_a_failed_cloud_run_into_a_pass():
@@ -195,3 +195,11 @@ def test_a_subject_is_made_of_a_loaded_spec_and_its_phases():
     assert (found.key, found.method, found.file, found.digest) == ("cpt_standard", "cpt", "specs/cpt.yaml", "s")
     criteria = (("trains", "Training starts"), ("packing", "Packing works"))
     assert found.phases == (PhaseSubject(name="basic", title="Basic", digest="p", criteria=criteria),)
+
+
+def test_a_pass_after_an_attempt_that_a_killed_runner_cut_short_is_no_flake():
+    first = fake.job_events(JOB, judged=fake.verdicts())
+    cut = first[: next(index for index, event in enumerate(first) if isinstance(event, JobJudged))]
+    second = fake.job_events(JOB, judged=fake.verdicts(), attempt=2)
+    job = summarise(single([*cut, *second])).jobs[0]
+    assert (job.attempt, job.is_flaky) == (2, False)
