@@ -98,10 +98,9 @@ class JobReport:
     dataset: DatasetChecked | None
     model: ModelDownloaded | None
     unconfirmed: tuple[PodUnconfirmed, ...]
+    failed_before: bool = False
 
     @property
-    measures: Mapping[str, float] = field(default_factory=dict)
-    failed_before: bool = False
     def key(self) -> str:
         """The job key, `spec/phase/number`."""
         return self.record.job
@@ -223,9 +222,9 @@ def _job(start: RunStarted, record: PlannedJobRecord, events: Sequence[AnyEvent]
         verdicts=verdicts,
         is_judged=judged is not None,
         attempt=attempt,
+        failed_before=attempt > 1 and not _was_cut_short(events[: len(events) - len(tried)]),
         cost_usd=_cost_usd(start, finish, events),
         elapsed_s=finish.elapsed_s if finish else _span_s(events),
-        failed_before=attempt > 1 and not _was_cut_short(events[: len(events) - len(tried)]),
         lab_job_id=_lab_job_id(tried),
         gpu=_gpu(tried),
         series=_series(tried),
@@ -253,13 +252,6 @@ def last_attempt(events: Sequence[AnyEvent]) -> tuple[int, Sequence[AnyEvent]]:
     return attempt, events if attempt == 1 else events[-position:]
 
 
-def _still_unconfirmed(events: Sequence[AnyEvent]) -> list[PodUnconfirmed]:
-    found: dict[str, PodUnconfirmed] = {}
-    for event in events:
-        if isinstance(event, PodUnconfirmed):
-            found[event.name] = event
-        elif isinstance(event, PodGone):
-            found.pop(event.name, None)
 def _was_cut_short(earlier: Sequence[AnyEvent]) -> bool:
     """Whether the attempts before the last one are on record, and none of them came to an end of its own."""
     ended = [event for event in earlier if isinstance(event, JobFinished)]
@@ -267,6 +259,13 @@ def _was_cut_short(earlier: Sequence[AnyEvent]) -> bool:
     return is_on_record and all(event.outcome in (Outcome.CANCELLED, Outcome.SKIPPED) for event in ended)
 
 
+def _still_unconfirmed(events: Sequence[AnyEvent]) -> list[PodUnconfirmed]:
+    found: dict[str, PodUnconfirmed] = {}
+    for event in events:
+        if isinstance(event, PodUnconfirmed):
+            found[event.name] = event
+        elif isinstance(event, PodGone):
+            found.pop(event.name, None)
     return list(found.values())
 
 
