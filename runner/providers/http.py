@@ -127,6 +127,10 @@ class Host:
         if session is not None:
             await session.close()
 
+    def clean_log_line(self, text: str) -> str:
+        """A line of a pod's log without secrets, see `Redactor.log_line`."""
+        return self._redactor.log_line(text)
+
     async def send(self, call: Call) -> Answer:
         """The 2xx answer to `call`, whatever its body.
 

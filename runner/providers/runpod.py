@@ -10,6 +10,8 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
+
 from runner.errors import ProviderError
 from runner.ports import Clock, PodCloud, PodRequest
 from runner.ports import ProviderErrorKind as Kind
@@ -227,7 +229,12 @@ class RunPod:
     def _lines(self, parser: SseParser, chunk: bytes) -> list[LogLine]:
         now = self._clock.now()
         lines = (read_log_event(event, now=now) for event in parser.feed(chunk))
-        return [line for line in lines if line is not None]
+        return [self._without_secrets(line) for line in lines if line is not None]
+
+    def _without_secrets(self, line: LogLine) -> LogLine:
+        # The lab puts its own keys into every pod (T-25), and trainers print their environment.
+        cleaned = self._host.clean_log_line(line.text)
+        return line if cleaned == line.text else msgspec.structs.replace(line, text=cleaned)
 
     async def gpu_offers(self, *, cloud: str, count: int) -> Sequence[GpuOffer]:
         """GPU types with their price for one GPU and how likely `count` of them are to be had in `cloud`.
