@@ -11,7 +11,6 @@ from typing import Any
 import click
 
 from runner.cli.main import COMMANDS, cli
-from runner.issues.catalogue import load_catalogue
 from runner.spec.schema import phase_schema, spec_schema
 
 FOLDER = Path(__file__).resolve().parent / "reference"
@@ -202,24 +201,7 @@ _WORDS = {
 }
 
 
-# --- what is known of failures ---------------------------------------------------------------------------------------
-
-
-def issues() -> str:
-    """The catalogue of known issues."""
-    rows = [
-        (f"`{rule.id}`", rule.title, f"`{rule.failure_class}`", rule.verdict, rule.cause, rule.fix)
-        for rule in load_catalogue()
-    ]
-    return "\n\n".join(
-        [
-            "# Known issues",
-            "Log lines and API errors are matched with this catalogue, first rule first; what a spec lists under "
-            "`known_issues` comes before it. `error`: the template or the lab is wrong. `infrastructure`: something "
-            "else broke. `expected`: harmless, and listed so that nobody worries.",
-            table(("id", "what", "class", "verdict", "why", "what to do"), rows),
-        ]
-    )
+# --- exit codes ----------------------------------------------------------------------------------------------------
 
 
 def exit_codes() -> str:
@@ -263,7 +245,6 @@ PAGES: dict[str, Callable[[], str]] = {
     "spec.md": spec_keys,
     "phase.md": phase_keys,
     "exit-codes.md": exit_codes,
-    "known-issues.md": issues,
 }
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ was announced, then the summary. Nothing in it is made up; times and figures are
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
@@ -30,6 +32,11 @@ THEME = TerminalTheme(
      (154, 164, 175)],
 )  # fmt: skip
 
+# rich loads its font from a server; a picture in a document loads nothing.
+_FORMAT = re.sub(r"@font-face \{\{.*?\n    \}\}\n", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL).replace(
+    "Fira Code, monospace", "ui-monospace, Menlo, Consolas, DejaVu Sans Mono, monospace"
+)
+
 
 def picture(run: RecordedRun) -> str:
     """The SVG of a run; the same record gives the same bytes."""
@@ -43,7 +50,7 @@ def picture(run: RecordedRun) -> str:
         console.print(line)
     console.print()
     print_summary(report, console)
-    return console.export_svg(title="runspec", theme=THEME, unique_id="run")
+    return console.export_svg(title="runspec", theme=THEME, unique_id="run", code_format=_FORMAT)
 
 
 def busiest_frame(events: tuple[AnyEvent, ...]) -> list[object]:

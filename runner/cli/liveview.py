@@ -64,7 +64,7 @@ def frame(board: Board, now: datetime, *, width: int, height: int) -> list[Text]
 
 def footer(board: Board, now: datetime, *, width: int) -> Text:
     """Counts, time, money and open pods; what does not fit is left out from the end."""
-    parts = [_counts(board), *_figures(board, now)]
+    parts = [part for part in (_counts(board), *_figures(board, now)) if part]
     while len(parts) > 1 and cell_len(" · ".join(parts)) > width:
         parts.pop()
     return Text(_cut(" · ".join(parts), width))
@@ -89,13 +89,19 @@ def _figures(board: Board, now: datetime) -> list[str]:
     spent = sum(board.cost_usd(line, now) for line in board.lines.values())
     limit = f" of {money(board.max_spend_usd)}" if board.max_spend_usd is not None else ""
     pods = sum(line.is_pod_open for line in board.lines.values())
-    left_s = time_left_s(board, now)
     return [
         duration((now - board.started_at).total_seconds()) if board.started_at else "",
         f"{money(spent)}{limit}",
         f"{pods} {'pod' if pods == 1 else 'pods'} open",
-        f"about {duration(left_s)} to go" if left_s is not None else "no estimate before a job has ended",
+        _estimate(board, now),
     ]
+
+
+def _estimate(board: Board, now: datetime) -> str:
+    left_s = time_left_s(board, now)
+    if left_s is None:
+        return "no estimate before a job has passed" if any(one.outcome is None for one in board.lines.values()) else ""
+    return f"about {duration(left_s)} to go" if left_s >= 1 else "takes longer than the jobs before"
 
 
 def time_left_s(board: Board, now: datetime) -> float | None:

@@ -96,7 +96,8 @@ def announcement(event: AnyEvent) -> list[Text]:
         case JobJudged():
             return [line for verdict in unmet(event) for line in _problem(event, verdict)]
         case IssueObserved(verdict="error" | "infrastructure"):
-            return [Text(f"! {visible(event.job)}  {visible(event.title)}: {_first_line(event.text)}")]
+            said = f": {_first_line(event.text)}" if event.text else ""
+            return [Text(f"! {visible(event.job)}  {visible(event.title)}{said}")]
         case PodUnconfirmed():
             return [Text(f"! pod {event.pod_id or event.name} may still be billed: {visible(event.why)}", style="red")]
         case _:

@@ -137,6 +137,17 @@ def test_time_to_go_is_only_estimated_from_jobs_that_passed():
     assert time_left_s(board(), NOW) == 240
 
 
+def test_estimate_that_ran_out_is_not_zero_but_said():
+    alone = Board()
+    for event in events():
+        if not isinstance(event, r.RunStarted):
+            alone.apply(event)
+            continue
+        alone.apply(r.RunStarted(at=event.at, run=event.run, target=event.target, via="lab", jobs=event.jobs[:3]))
+    last = frame(alone, NOW + timedelta(hours=1), width=120, height=24)[-1].plain
+    assert last.endswith("takes longer than the jobs before")
+
+
 def test_failure_is_announced_at_once_with_expected_and_observed(golden):
     golden(announced(Console(file=io.StringIO(), width=200)), GOLDEN / "announced_pipe.txt")
 

@@ -18,7 +18,9 @@ PAGES = [
     *sorted(
         path.relative_to(ROOT)
         for path in (ROOT / "docs").rglob("*.md")
-        if "adr" not in path.parts and "reference" not in path.parts and path.name != "diagnostics.md"
+        if "adr" not in path.parts
+        and "reference" not in path.parts
+        and path.name not in {"diagnostics.md", "issues.md"}
     ),
 ]
 _BLOCK = re.compile(r"(?:<!-- (?P<note>[^>]*?) -->\n)?^```(?P<kind>\w+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)

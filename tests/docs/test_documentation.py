@@ -111,3 +111,11 @@ def test_generated_reference_is_current():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.main(["--check"]) == 0
+
+
+def test_every_diagnostic_is_explained():
+    code = re.compile(r'"((?:spec|plan|target|dataset|report|new)\.[a-z]+(?:-[a-z]+)*)"')
+    used = {found for path in (ROOT / "runner").rglob("*.py") for found in code.findall(path.read_text("utf-8"))}
+    page = (ROOT / "docs" / "diagnostics.md").read_text("utf-8")
+    no_codes = {"dataset.checked", "dataset.jsonl"}
+    assert {one for one in used - no_codes if f"`{one}`" not in page} == set()
