@@ -6,25 +6,29 @@ The page's policy forbids everything that the page does not bring itself: styles
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Collection, Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from urllib.parse import quote
 
+from runner.history import RunSummary
 from runner.reports import wording
 from runner.reports.markup import html_environment, trusted
 from runner.reports.page_model import ORDER, SIGNS, JobView, PageView
+from runner.results import Target
 
 _OPEN_AT_MOST = 3
-_WORDS = {"waiting": "not started"}
+_WORDS = {"waiting": "not started", "open": "not judged yet"}
 _COLOURS = {"passed": "#1b7a66", "failed": "#8f1d0c", "flaky": "#8a6810", "running": "#0a5cad"}
 
 
-def render_page(page: PageView, *, events: str = "") -> str:
+def render_page(page: PageView, *, events: str = "", home: str = "") -> str:
     """The page of a run.
 
     Args:
         events: address of a stream that says when the run changed; empty for a file.
+        home: address of the list of runs; empty for a file.
     """
     css, script = _asset("page.css"), _asset("page.js")
     problems = [job for job in page.jobs if job.word not in ("passed", "waiting", "skipped")]
@@ -43,11 +47,44 @@ def render_page(page: PageView, *, events: str = "") -> str:
             csp=policy(css, script, is_live=bool(events)),
             icon=trusted(_icon(page.word)),
             events=events,
+            home=home,
             signs=SIGNS,
             words=_WORDS,
             order=ORDER,
             opened=opened,
             choices=_choices(page),
+        )
+    )
+
+
+def render_runs(runs: Sequence[RunSummary], *, running: Collection[str], events: str) -> str:
+    """The list of recorded runs, newest first.
+
+    Args:
+        running: ids of those that somebody is working on.
+        events: address of a stream that says when something was recorded.
+    """
+
+    def word_of(run: RunSummary) -> str:
+        if run.outcome is not None:
+            return run.outcome.value
+        return "running" if run.run in running else "interrupted"
+
+    css, script = _asset("page.css"), _asset("page.js")
+    return (
+        html_environment()
+        .get_template("runs.html.j2")
+        .render(
+            runs=runs,
+            running=running,
+            word_of=word_of,
+            cost_of=lambda run: run.cost_usd if run.target is Target.CLOUD else 0.0,
+            signs=SIGNS,
+            css=trusted(css),
+            js=trusted(script),
+            csp=policy(css, script, is_live=True),
+            icon=trusted(_icon("running" if running else "passed")),
+            events=events,
         )
     )
 

@@ -43,7 +43,7 @@ def view(run: RecordedRun, *, is_running: bool = False) -> PageView | None:
         word=word,
         headline=_headline(report, jobs, word),
         alarm=_alarm(report),
-        facts=tuple(_facts(report)),
+        facts=tuple(_facts(report, is_running=is_running)),
         counts=_counts(jobs),
         problems=tuple(sorted(_problems(jobs, traces), key=lambda one: (ORDER.index(one.word), -len(one.jobs)))),
         phases=tuple(dict.fromkeys(job.report.record.phase for job in jobs)),
@@ -84,17 +84,26 @@ def _alarm(report: RunReport) -> str:
     return f"{pods} not proven gone and may still be billed: {names}. Run `runspec reap`"
 
 
-def _facts(report: RunReport) -> Iterator[str]:
+def _facts(report: RunReport, *, is_running: bool) -> Iterator[str]:
     yield wording.EVIDENCE[report.target] if report.outcome is Outcome.PASSED else f"on {report.target.value}"
     limit = f" of {wording.money(report.max_spend_usd)}" if report.max_spend_usd is not None else ""
     yield f"{wording.money(report.cost_usd)}{limit}"
     released = report.pods_opened - sum(lease.pod_id is not None for lease in report.open_pods)
     yield f"{wording.count(report.pods_opened, 'pod')} opened, {released} released"
+    if is_running:
+        yield _burning(report)
     yield wording.duration(report.elapsed_s)
     yield f"run {report.run}"
     if report.commit:
         yield f"commit {report.commit[:12]}"
     yield wording.minute(report.started_at)
+
+
+def _burning(report: RunReport) -> str:
+    """Pods that run now and what they cost an hour; the embedded cloud's prices are no money."""
+    is_paid = report.target is Target.CLOUD
+    usd_h = sum(lease.cost_usd_h or 0.0 for lease in report.open_pods) if is_paid else 0.0
+    return f"{wording.count(len(report.open_pods), 'pod')} open, {wording.money(usd_h)} an hour"
 
 
 def _counts(jobs: Sequence[JobView]) -> tuple[tuple[str, int], ...]:
@@ -166,13 +175,13 @@ def _why(job: JobReport, bad: Sequence[CriterionView], word: str) -> str:
 def _criterion(job: JobReport, verdict: Verdict, *, is_running: bool) -> CriterionView:
     found = verdict.finding
     waits = is_running and not job.is_judged
-    observed = "not judged yet" if waits else found.observed
+    observed = "" if waits else found.observed
     if verdict.outcome is Outcome.UNKNOWN and observed != UNJUDGED and not waits and "cannot be known" not in observed:
         observed = f"cannot be known: {observed}"
     fix = next((one.fix for one in job.issues if one.verdict == "error" and one.fix), "")
     return CriterionView(
         anchor=f"{job.key}/{verdict.id}",
-        word="waiting" if waits else verdict.outcome.value,
+        word="open" if waits else verdict.outcome.value,
         title=verdict.title,
         expected=found.expected,
         observed=observed,

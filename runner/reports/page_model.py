@@ -11,7 +11,21 @@ from runner.reports.evidence import JobReport, RunReport, Scaled
 from runner.reports.traces import Excerpt, Mark
 from runner.results import IssueObserved, StepFinished
 
-ORDER = ("failed", "errored", "unknown", "interrupted", "running", "flaky", "cancelled", "skipped", "passed", "waiting")
+ORDER = (
+    "failed", "errored", "unknown", "interrupted", "running", "flaky", "cancelled", "skipped", "passed", "waiting", "open",
+)  # fmt: skip
+    "failed",
+    "errored",
+    "unknown",
+    "interrupted",
+    "running",
+    "flaky",
+    "cancelled",
+    "skipped",
+    "passed",
+    "waiting",
+    "open",
+)
 """Words of a verdict, the ones that need attention first."""
 
 SIGNS = {
@@ -20,6 +34,7 @@ SIGNS = {
     "interrupted": "!",
     "running": "…",
     "waiting": "–",
+    "open": "…",
 }
 
 
