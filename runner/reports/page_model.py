@@ -12,8 +12,6 @@ from runner.reports.traces import Excerpt, Mark
 from runner.results import IssueObserved, StepFinished
 
 ORDER = (
-    "failed", "errored", "unknown", "interrupted", "running", "flaky", "cancelled", "skipped", "passed", "waiting", "open",
-)  # fmt: skip
     "failed",
     "errored",
     "unknown",
