@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from runner.cli.comparisons import refresh_comparison
 from runner.errors import DiagnosedError
 from runner.reports.document import write_document
 from runner.reports.standing import DocumentModel, Subject, build_model, subject
@@ -47,3 +48,5 @@ def update_document(path: Path, store: Store, *, specs_root: Path) -> None:
         return
     if changed:
         click.echo(f"updated {path}", err=True)
+    for file in refresh_comparison(path.parent, store):
+        click.echo(f"updated {file}", err=True)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "run": "Run specs and judge them; a bare path means this.",
     "resume": "Go on with a run that was killed or interrupted.",
+    "baseline": "Accept what a run came to, or show it and its drift.",
     "judge": "Judge a recorded run again by today's criteria; runs nothing.",
     "plan": "Show exactly what would run, and what it may cost.",
     "validate": "Check specs and datasets; starts nothing.",

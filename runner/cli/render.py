@@ -36,6 +36,7 @@ def command(document: Path, check: bool, adopt: bool, force: bool, specs: Path, 
     `--check` in a clone without the runs that the document names checks what it can there: marks, keys and that no
     region was edited by hand. It says that it did not compare the evidence, and passes.
     """
+    from runner.cli.comparisons import refresh_comparison
     from runner.cli.documents import model_of, specs_below
     from runner.reports.document import write_document
     from runner.store.store import Store
@@ -48,12 +49,15 @@ def command(document: Path, check: bool, adopt: bool, force: bool, specs: Path, 
         )
     with Store.open(state, read_only=True) as store:
         model = model_of(specs_below(specs), store)
+        written = [] if adopt or check else refresh_comparison(document.parent, store)
     if adopt:
         return _adopt(document, model)
     if check:
         return _check(document, model, state)
     changed = write_document(document, model, force=force)
     click.echo(f"updated {document}" if changed else f"{document} is up to date")
+    for file in written:
+        click.echo(f"updated {file}")
     return 0
 
 

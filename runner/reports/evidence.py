@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
 from runner.history import Lease, RecordedRun, open_leases
+from runner.reports.measures import measure
 from runner.results import (
     AnyEvent,
     DatasetChecked,
@@ -74,6 +75,7 @@ class JobReport:
     Attributes:
         outcome: None when it was interrupted or never began; never `passed` without evidence for each criterion.
         verdicts: one for each criterion of the plan, unknown where nobody judged.
+        measures: figures that templates are compared by, by name; what was not reported is not in it.
     """
 
     run: str
@@ -98,6 +100,7 @@ class JobReport:
     dataset: DatasetChecked | None
     model: ModelDownloaded | None
     unconfirmed: tuple[PodUnconfirmed, ...]
+    measures: Mapping[str, float] = field(default_factory=dict)
     failed_before: bool = False
 
     @property
@@ -234,6 +237,11 @@ def _job(start: RunStarted, record: PlannedJobRecord, events: Sequence[AnyEvent]
         dataset=_last(tried, DatasetChecked),
         model=_last(tried, ModelDownloaded),
         unconfirmed=unconfirmed,
+        measures=measure(
+            tried,
+            elapsed_s=finish.elapsed_s if finish else _span_s(events),
+            cost_usd=_cost_usd(start, finish, events),
+        ),
     )
 
 

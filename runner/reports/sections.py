@@ -8,6 +8,7 @@ from functools import cache
 
 from jinja2 import Environment
 
+from runner.reports import comparison as comparisons
 from runner.reports import phrases, wording
 from runner.reports.evidence import UNJUDGED, JobReport
 from runner.reports.markdown import Markdown, code, environment, escaped, inline
@@ -99,11 +100,17 @@ def _never_run(pending: Sequence[Standing]) -> Iterator[Markdown]:
         yield Markdown(f"{inline(title)}, not run yet: {names}: {code(f'runspec {files} --phase {name}')}")
 
 
+def comparison(model: DocumentModel, _: str) -> str:
+    """What several jobs of each template measured."""
+    return comparisons.region([job for one in model.templates for result in one.results for job in result.jobs])
+
+
 REGIONS: Mapping[str, Section] = {
     "inventory": inventory,
     "status:": status,
     "plan:": plan,
     "results:": results,
+    "comparison": comparison,
     "updated": updated,
     "gaps": gaps,
     "next-steps": next_steps,

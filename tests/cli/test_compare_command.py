@@ -1,0 +1,57 @@
+"""`runspec compare` as people type it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from runner.store.store import Store
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "reports"))
+
+import fake_runs as fake
+from test_comparison import BATCH
+
+
+@pytest.fixture
+async def recorded(workshop, tmp_path: Path) -> Path:
+    with Store.open(tmp_path / "state") as store:
+        await store.journal(BATCH.run).append(*BATCH.events, durable=True)
+    return tmp_path / "state"
+
+
+async def test_the_table_and_the_tests_are_printed(recorded, runspec):
+    said = runspec("compare", "--state", str(recorded))
+    assert said.code == 0
+    assert "orpo_standard  4 of 5" in said.out
+    assert "dpo_standard against orpo_standard, steps: differs (p = 0.008)" in said.out
+    assert said.last_line == "17 jobs compared · 16 passed · rehearsed on local · run ba7c"
+
+
+async def test_files_are_written_once(recorded, runspec, tmp_path):
+    said = runspec("compare", "ba7c", "--state", str(recorded), "--write", "--dir", "out")
+    assert "wrote" in said.err
+    assert (tmp_path / "out" / "COMPARISON.md").exists()
+    assert (tmp_path / "out" / "charts" / "loss-dpo_standard.svg").exists()
+    again = runspec("compare", "ba7c", "--state", str(recorded), "--write", "--dir", "out")
+    assert again.err.strip() == "out is up to date"
+
+
+async def test_charts_of_templates_that_are_gone_are_removed_and_nothing_else(recorded, runspec, tmp_path):
+    charts = tmp_path / "out" / "charts"
+    charts.mkdir(parents=True)
+    for name in ("loss-gone.svg", "mine.svg"):
+        (charts / name).write_text("<svg/>")
+    runspec("compare", "--state", str(recorded), "--write", "--dir", "out")
+    assert not (charts / "loss-gone.svg").exists()
+    assert (charts / "mine.svg").exists()
+
+
+async def test_nothing_to_compare_says_what_makes_it(workshop, runspec, tmp_path):
+    with Store.open(tmp_path / "state") as store:
+        await store.journal("7f3a").append(*fake.passing().events, durable=True)
+    said = runspec("compare", "--state", str(tmp_path / "state"))
+    assert said.code == 3
+    assert "`runspec specs/ --phase batch` makes them" in said.err
