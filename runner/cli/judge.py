@@ -20,6 +20,7 @@ from runner.results import (
     JobJudged,
     Outcome,
     PlannedJobRecord,
+    Target,
     Verdict,
 )
 from runner.spec.conditions import Scalar
@@ -113,7 +114,7 @@ def _judge_all(events: Sequence[AnyEvent], paths: Sequence[Path], given: Mapping
     for event in events:
         if isinstance(event, JobEvent):
             by_job.setdefault(event.job, []).append(event)
-    specs = _Specs(paths)
+    specs = _Specs(paths, started.target)
     for record in started.jobs:
         own = by_job.get(record.job, [])
         finished = next((event for event in reversed(own) if isinstance(event, JobFinished)), None)
@@ -150,12 +151,14 @@ def _again(
 class _Specs:
     """The spec files of today, by the names in the record."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], target: Target) -> None:
         self._paths = paths
+        self._target = target
         self._files: dict[str, SpecFile] = {}
 
     def criteria(self, record: PlannedJobRecord, given: Mapping[str, Scalar]) -> tuple[Criterion, ...]:
         """What the job's phase asks of it today."""
+        from runner.baselines import criteria_with, fitting, read_baselines
         from runner.spec.loader import find_phase
 
         file = self._file(record)
@@ -163,7 +166,8 @@ class _Specs:
         chosen = {**_set_by_hand(spec_then.get("vars", {}), file), **record.content.get("variant", {}), **given}
         spec = file.resolve(chosen) if chosen else file.spec
         phase = find_phase(record.phase, file.path).resolve(spec, chosen)
-        return (*phase.success, *spec.success.get(phase.name, ()))
+        criteria = (*phase.success, *spec.success.get(phase.name, ()))
+        return criteria_with(criteria, fitting(read_baselines(file.path.parent), spec, phase.name, self._target))
 
     def _file(self, record: PlannedJobRecord) -> SpecFile:
         from runner.cli.loading import load_specs

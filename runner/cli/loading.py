@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from runner.baselines import with_baselines
 from runner.datasets.source import check_dataset
 from runner.errors import DatasetError, Diagnostic, SpecError
 from runner.plan import Plan, PlannedJob, Selection, make_plan
@@ -47,7 +48,7 @@ def plan_of(
     via: str = "lab",
 ) -> Plan:
     """The plan that the selection options describe."""
-    return make_plan(
+    plan = make_plan(
         load_specs(paths),
         find_phase=find_phase,
         selection=Selection(phases=phases, keyword=keyword, tags=tags, repeat=repeat, vars=vars_),
@@ -55,6 +56,7 @@ def plan_of(
         via=via,
         max_spend_usd=max_spend_usd,
     )
+    return with_baselines(plan)
 
 
 def check_datasets(jobs: Sequence[PlannedJob]) -> dict[str, int]:

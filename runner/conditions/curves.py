@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 from statistics import median
 
-from runner.conditions.evidence import STEP
+from runner.conditions.evidence import STEP, Evidence
 from runner.conditions.scope import Scope, cut, holds
 from runner.conditions.series import Series
 from runner.conditions.words import counted, in_words, number
 from runner.results import Finding
-from runner.spec.conditions import Bound, MetricIs, Spike
+from runner.spec.conditions import Accepted, BaselineHolds, Bound, MetricIs, Spike
 
 
 def find_monotonic(condition: MetricIs, series: Series, scope: Scope) -> Finding:
@@ -60,6 +60,40 @@ def find_spike(condition: MetricIs, spike: Spike, series: Series, scope: Scope) 
     highest = max(points[spike.window :], default=max(points))
     observed = f"{counted(len(points), 'value')}, the highest after the first {spike.window} is {number(highest)}"
     return scope.settle(False, "metrics", expected, observed, _where(series, scope))
+
+
+LOCAL_DEVICE = "cpu (local)"
+DIGEST_CHARS = 12
+
+
+def final_value(series: Series, window: int) -> float | None:
+    """Where a metric ended: the median of its last values; None without any."""
+    points = series.points()
+    return median(points[-window:]) if points else None
+
+
+def find_baseline(condition: BaselineHolds, scope: Scope) -> Finding:
+    """Where the metric ended, held against what was accepted on the same rows and the same device."""
+    expected, evidence = in_words(condition), scope.evidence
+    series = evidence.metric(condition.baseline)
+    value = final_value(series, condition.window)
+    accepted = _accepted_for(condition, evidence)
+    if accepted is None:
+        return scope.unknown(
+            expected, "no baseline is accepted for this dataset and device (`runspec baseline accept`)"
+        )
+    if value is None:
+        return scope.settle(False, "metrics", expected, f"no value of {cut(series.name)} was seen")
+    limit = max(condition.absolute, condition.relative * abs(accepted.value))
+    truth = abs(value - accepted.value) <= limit
+    observed = f"{number(value)}, accepted {number(accepted.value)} ± {number(limit)} of run {cut(accepted.run, 40)}"
+    return scope.settle(truth, "metrics", expected, observed, _where(series, scope))
+
+
+def _accepted_for(condition: BaselineHolds, evidence: Evidence) -> Accepted | None:
+    digest = (evidence.dataset_digest or "")[:DIGEST_CHARS]
+    fitting = (one for one in condition.accepted if one.dataset == digest)
+    return next((one for one in fitting if one.device in (LOCAL_DEVICE, evidence.gpu)), None)
 
 
 def _too_few(series: Series, scope: Scope, expected: str) -> Finding:

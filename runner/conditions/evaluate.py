@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
+from runner.conditions.curves import find_baseline
 from runner.conditions.evidence import Evidence
 from runner.conditions.expressions import find_expression
 from runner.conditions.metrics import find_metric
@@ -23,6 +24,7 @@ from runner.spec.conditions import (
     AllOf,
     AnyOf,
     ArtifactIs,
+    BaselineHolds,
     Condition,
     CostIs,
     DurationIs,
@@ -64,6 +66,8 @@ def _find(condition: Condition, scope: Scope) -> Finding:  # noqa: PLR0912, C901
             return find_alert(condition, scope)
         case MetricIs():
             return find_metric(condition, scope)
+        case BaselineHolds():
+            return find_baseline(condition, scope)
         case IssueSeen():
             return find_issue(condition, scope)
         case ArtifactIs():

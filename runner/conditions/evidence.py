@@ -18,6 +18,7 @@ from runner.results import (
     Alert,
     AlertsObserved,
     AnyEvent,
+    DatasetChecked,
     EvidenceMissing,
     Generated,
     IssueObserved,
@@ -145,6 +146,8 @@ class Evidence:
         self.missing: dict[str, Seen[str]] = {}
         self.downloads: list[ModelDownloaded] = []
         self.rejection: ModelRejected | None = None
+        self.dataset_digest: str | None = None
+        self.gpu: str | None = None
         self.generations: dict[str, Generated] = {}
         self.comparisons: dict[str, MetricsCompared] = {}
         self._caught_up: dict[int, int] = {}
@@ -209,6 +212,8 @@ class Evidence:
                 self.downloads.append(event)
             case ModelRejected():
                 self.rejection = event
+            case DatasetChecked():
+                self.dataset_digest = event.digest
             case MetricsCompared():
                 self.comparisons[event.via] = event
             case Generated():
@@ -254,6 +259,7 @@ class Evidence:
 
     def _take_pod(self, pod: Pod, arrival: Arrival) -> None:
         record = self._pod(pod.id, arrival)
+        self.gpu = pod.gpu or self.gpu
         if pod.cost_usd_h:  # a stopped pod says 0, which is not what it cost so far
             record.price_usd_h = pod.cost_usd_h
         if pod.is_alive:

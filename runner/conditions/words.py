@@ -9,6 +9,7 @@ from runner.spec.conditions import (
     AllOf,
     AnyOf,
     ArtifactIs,
+    BaselineHolds,
     Bound,
     Condition,
     CostIs,
@@ -65,6 +66,10 @@ def in_words(condition: Condition) -> str:  # noqa: PLR0912, C901 - one line for
             return f"alert `{condition.alert}`{times}"
         case MetricIs():
             return _metric_in_words(condition)
+        case BaselineHolds():
+            share = f"{condition.relative * 100:g} %"
+            wide = f" or {number(condition.absolute)}" if condition.absolute else ""
+            return f"{condition.baseline} ends within {share}{wide} of its accepted baseline"
         case IssueSeen(issue="error" | "expected" | "infrastructure"):
             return f"a known issue of kind `{condition.issue}`"
         case IssueSeen():

@@ -149,6 +149,27 @@ class MetricIs(Written):
         return self
 
 
+class Accepted(Written):
+    """One accepted value of a metric, as `baselines/accepted.yaml` has it."""
+
+    device: str = Field(min_length=1, max_length=80, description="GPU of the pod, or `cpu (local)`.")
+    dataset: str = Field(min_length=1, max_length=64, description="First characters of the dataset's SHA-256.")
+    value: float = Field(description="Median of the last values.")
+    run: str = Field("", max_length=40, description="The run that it was accepted from.")
+
+
+class BaselineHolds(Written):
+    """A metric ends where it ended when somebody accepted that; without an accepted value it is unknown."""
+
+    baseline: str = Field(min_length=1, description="Name of the metric, such as `train_loss`.")
+    relative: Fraction = Field(0.1, description="How far from the accepted value, as a share of it.")
+    absolute: float = Field(0.0, ge=0, description="How far from it in the metric's own unit; the wider limit counts.")
+    window: int = Field(10, ge=1, description="Last points whose median is compared.")
+    accepted: tuple[Accepted, ...] = Field(
+        (), description="Filled in from `baselines/accepted.yaml` when a run is planned; written by `runspec baseline accept`."
+    )
+
+
 class IssueSeen(Written):
     """A known issue was recognised in logs, API errors or metrics."""
 
@@ -234,6 +255,7 @@ CONDITIONS: Mapping[str, type[Written]] = {
     "log": LogMatches,
     "alert": AlertReceived,
     "metric": MetricIs,
+    "baseline": BaselineHolds,
     "issue": IssueSeen,
     "artifact": ArtifactIs,
     "generation": GenerationIs,
@@ -261,6 +283,7 @@ Condition = Annotated[
     | Annotated[LogMatches, Tag("<log>")]
     | Annotated[AlertReceived, Tag("<alert>")]
     | Annotated[MetricIs, Tag("<metric>")]
+    | Annotated[BaselineHolds, Tag("<baseline>")]
     | Annotated[IssueSeen, Tag("<issue>")]
     | Annotated[ArtifactIs, Tag("<artifact>")]
     | Annotated[GenerationIs, Tag("<generation>")]

@@ -15,6 +15,7 @@ from runner.results import (
     Alert,
     AlertsObserved,
     AnyEvent,
+    DatasetChecked,
     EvidenceMissing,
     Finding,
     Generated,
@@ -105,6 +106,9 @@ class Story:
 
     def downloads(self, size: int) -> Story:
         return self._add(ModelDownloaded, size=size, sha256="ab" * 32)
+
+    def checks(self, digest: str) -> Story:
+        return self._add(DatasetChecked, rows=100, format="messages", digest=digest)
 
     def rejects(self, reason: str, stage: str = "download") -> Story:
         return self._add(ModelRejected, stage=stage, reason=reason)

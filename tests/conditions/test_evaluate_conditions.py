@@ -99,7 +99,7 @@ TABLE: list[tuple[str, Any, dict[str, Any], tuple[bool | None, bool], bool | Non
     ("rises", lambda s: s.metrics({1: 1.0, 2: 2.0}), {"metric": "train_loss", "rises": {}}, (T, False), T),
     ("a spike", lambda s: s.metrics({**FALLING, 61: 30.0}), {"metric": "train_loss", "spike": {}}, (T, False), T),
     ("no spike", lambda s: s.metrics(FALLING), {"metric": "train_loss", "spike": {}}, (F, False), F),
-    ("a high beginning is no spike", lambda s: s.metrics({1: 50.0, **{n: 1.0 for n in range(2, 40)}}),
+    ("a high beginning is no spike", lambda s: s.metrics({1: 50.0, **dict.fromkeys(range(2, 40), 1.0)}),
      {"metric": "train_loss", "spike": {}}, (F, False), F),
     ("nothing does not spike", lambda s: s.log("a"), {"metric": "train_loss", "spike": {}}, (F, False), F),
     ("never a spike", lambda s: s.metrics(FALLING), {"never": {"metric": "train_loss", "spike": {}}}, (T, False), T),
@@ -318,3 +318,27 @@ def test_logs_that_broke_before_the_step_make_never_until_unknown(story):
 def test_logs_that_break_after_the_decision_change_nothing(story):
     told = story().log("a").metrics({100: 1.0}).log("b").misses("logs")
     assert told.find(NO_ERROR, closed=True).truth is True
+
+
+ACCEPTED = [{"device": "cpu (local)", "dataset": "ab" * 6, "value": 1.0, "run": "r1"}]
+
+
+@pytest.mark.parametrize(
+    ("value", "more", "truth"),
+    [
+        (1.09, {}, T),
+        (1.2, {}, F),
+        (0.85, {}, F),
+        (1.2, {"relative": "20 %"}, T),
+        (1.2, {"absolute": 0.3}, T),
+        (1.0, {"accepted": []}, U),
+        (1.0, {"accepted": [{**ACCEPTED[0], "dataset": "cd" * 6}]}, U),
+        (1.0, {"accepted": [{**ACCEPTED[0], "device": "NVIDIA A40"}]}, U),
+        (None, {}, F),
+    ],
+)
+def test_a_baseline_is_of_the_same_rows_and_device_and_has_two_limits(story, value, more, truth):
+    told = story().checks("ab" * 32).creates().log("a")
+    told = told if value is None else told.metrics(dict.fromkeys(range(20), value))
+    asked = {"baseline": "train_loss", "relative": "10 %", "accepted": ACCEPTED, **more}
+    assert told.find(asked, closed=True).truth is truth
