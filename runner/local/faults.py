@@ -54,6 +54,10 @@ class Quirks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """`runtime` is `{}` in place of null."""
     cut_stream_after: int | None = None
     """A log stream breaks off after so many lines."""
+    locked: bool = False
+    """The created pod is locked: it resists until somebody opens the lock."""
+    odd_shape: bool = False
+    """Pods are shown as older and newer servers do: fields nobody knows, the price as text, times in another form."""
     refuse_own_key: bool = False
     """A pod's own key may not end its pod."""
     orphan_pod: bool = False
@@ -114,7 +118,11 @@ PRESETS: dict[str, What] = {
     "error-after": What(status=500, at="after"),
     "reset-before": What(drop="before"),
     "reset-after": What(drop="after"),
-    "gone": What(status=410),
+    "gone": What(status=410, headers={"Sunset": "Sun, 15 Nov 2026 00:00:00 GMT"}),
+    "late-create": What(delay_s=5, drop="after"),
+    "locked": What(quirks=Quirks(locked=True)),
+    "odd-shape": What(quirks=Quirks(odd_shape=True)),
+    "own-key-refused": What(quirks=Quirks(refuse_own_key=True)),
     "html": What(status=502, body="<html><body><h1>502 Bad Gateway</h1></body></html>"),
     "list-lag": What(quirks=Quirks(list_lag_s=5)),
     "delete-lag": What(quirks=Quirks(delete_lag_s=5)),
@@ -131,8 +139,22 @@ PRESETS: dict[str, What] = {
     "orphan-pod": What(quirks=Quirks(orphan_pod=True)),
     "metrics-405": What(status=405, body={"error": "Method Not Allowed"}),
     "alert-without-effect": What(quirks=Quirks(job_untouched=True)),
+    "cancel-refused": What(status=500, body={"success": False, "error": "Failed to terminate RunPod pod"}),
+    "key-hidden": What(status=401, body={"error": "Missing authorization"}),
     "alert-lost": What(status=200, body={"success": True}),
 }
+
+
+def rules_schema() -> dict[str, Any]:
+    """The JSON Schema of a file of rules."""
+    schema = msgspec.json.schema(tuple[Rule, ...])
+    # Any text would pass otherwise, and an editor would have nothing to complete.
+    names = {"enum": sorted(PRESETS), "description": "A fault by its name."}
+    what = schema["$defs"]["Rule"]["properties"]["what"]["anyOf"]
+    what[:] = [names if option == {"type": "string"} else option for option in what]
+    title = "Faults of the embedded cloud"
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **schema}
+
 
 QUIRKS: web.RequestKey[Quirks] = web.RequestKey("quirks", Quirks)
 

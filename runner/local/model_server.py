@@ -61,6 +61,7 @@ class ModelServer:
         self._turn = asyncio.Lock()
         self._worker: asyncio.subprocess.Process | None = None
         self._leaving: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     async def answer(
         self, model: ServedModel, messages: Sequence[Mapping[str, str]], *, temperature: float, max_tokens: int
@@ -95,15 +96,19 @@ class ModelServer:
             raise ServingError(f"the model's process ended without an answer; its output is in {self._log}") from None
 
     async def aclose(self) -> None:
-        """End the worker."""
-        async with self._turn:
-            self._stay()
-            await self._end()
+        """End the worker at once; a question that it is thinking about gets no answer."""
+        self._is_closed = True
+        self._stay()
+        await self._end()
 
     async def _ask(self, question: bytes) -> bytes:
         worker = self._worker
         if worker is None or worker.returncode is not None:
             worker = self._worker = await self._start()
+            if self._is_closed:
+                # Closed while it was coming up, when there was nothing to end yet.
+                await self._end()
+                raise ServingError("the server is shutting down")
         to_worker = cast("asyncio.StreamWriter", worker.stdin)
         with contextlib.suppress(ConnectionError):
             to_worker.write(question + b"\n")
@@ -111,6 +116,8 @@ class ModelServer:
         return await cast("asyncio.StreamReader", worker.stdout).readline()
 
     async def _start(self) -> asyncio.subprocess.Process:
+        if self._is_closed:
+            raise ServingError("the server is shutting down")
         missing = missing_libraries()
         if missing:
             raise ServingError(f"no model can answer here: {', '.join(missing)} cannot be imported (extra `train`)")

@@ -118,6 +118,21 @@ async def test_worker_that_hangs_is_ended(tmp_path, monkeypatch):
     await server.aclose()
 
 
+async def test_closing_does_not_wait_for_an_answer(tmp_path, monkeypatch):
+    worker = tmp_path / "worker.py"
+    worker.write_text("import sys, time\nsys.stdin.readline()\ntime.sleep(60)\n")
+    monkeypatch.setattr("runner.local.model_server.WORKER", worker)
+    server = ModelServer(tmp_path / "log")
+    asking = asyncio.create_task(server.answer(ServedModel(tmp_path), CHAT, temperature=0, max_tokens=5))
+    while server._worker is None:  # noqa: ASYNC110  it has no event, and needs none but for this test
+        await asyncio.sleep(0.01)
+    await asyncio.wait_for(server.aclose(), 5)
+    with pytest.raises(ServingError, match="ended without an answer"):
+        await asking
+    with pytest.raises(ServingError, match="shutting down"):
+        await server.answer(ServedModel(tmp_path), CHAT, temperature=0, max_tokens=5)
+
+
 @pytest.mark.parametrize(
     ("members", "words"),
     [({"x": b""}, "has no runspec_model.json"), ({f"{n}": b"" for n in range(2001)}, "larger than a tiny model")],

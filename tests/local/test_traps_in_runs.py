@@ -21,7 +21,7 @@ from runner.engine.run import RunInfo, run_plan
 from runner.engine.world import LOCAL_PACE, World
 from runner.local.clock import SystemClock as CloudClock
 from runner.local.cloud import CloudOptions, EmbeddedCloud
-from runner.local.faults import Rule, What
+from runner.local.faults import Rule
 from runner.local.lifecycle import Delays
 from runner.local.pods import ContainerSpec
 from runner.local.scripted import Cue, Do, Say, ScriptedPods
@@ -181,8 +181,7 @@ async def test_t02_ticks_of_a_bootstrap_that_cannot_start_the_trainer_are_not_be
 
 
 async def test_t03_pod_that_the_lab_cannot_end_is_ended_at_runpod(rehearse):
-    refused = What(status=500, body={"success": False, "error": "Failed to terminate RunPod pod"})
-    rules = [Rule(where="lab POST /api/training/local/*/control", what=refused)]
+    rules = [Rule(where="lab POST /api/training/local/*/control", what="cancel-refused")]
     run = await rehearse(*UP, alert("job_started"), metrics(point(1), point(2)), rules=rules)
     assert run.pods_left == []
     assert run.finished.failure_class is not FailureClass.LEAK

@@ -26,7 +26,6 @@ FLAGS: Mapping[str, bool] = {
 }  # fmt: skip
 CHANGEABLE = ("name", "url", "webhook_type", "secret", "enabled", *FLAGS)
 MASK = "********"
-INVALID = Refusal(400, "Invalid JSON")
 
 
 async def list_webhooks(request: web.Request) -> web.Response:
@@ -38,7 +37,7 @@ async def list_webhooks(request: web.Request) -> web.Response:
 
 async def create(request: web.Request) -> web.Response:
     user, lab = require_session(request), request.app[LAB]
-    body = await read_json(request, refusal=INVALID)
+    body = await read_json(request, refusal=Refusal(400, "Invalid JSON"))
     _check(body.get("name"), body.get("url"))
     now = lab.now()
     row: Doc = {
@@ -66,7 +65,7 @@ async def show(request: web.Request) -> web.Response:
 
 async def change(request: web.Request) -> web.Response:
     lab, row = request.app[LAB], _own(request, missing="Webhook not found or update failed")
-    body = await read_json(request, refusal=INVALID)
+    body = await read_json(request, refusal=Refusal(400, "Invalid JSON"))
     changes: Doc = {name: body[name] for name in CHANGEABLE if name in body}
     if changes.get("secret") == MASK:
         # What was shown is not the secret, and must not become it.
