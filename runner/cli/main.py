@@ -29,7 +29,7 @@ COMMANDS = {
     "validate": "Check specs and datasets; starts nothing.",
     "list": "List specs with their phases and last verdicts.",
     "new": "Write a valid spec for a template.",
-    "status": "Show runs that go on, pods that may be billed, and the last result.",
+    "status": "Show what goes on, open pods and the last result.",
     "logs": "Print what the pods of a run wrote.",
     "explain": "Say why a run or a training log failed, and what to do.",
     "history": "List recorded runs, or show one of them.",
@@ -38,12 +38,21 @@ COMMANDS = {
     "compare": "Compare templates by several jobs of each.",
     "render": "Write results into the tracking document.",
     "reap": "Find pods that earlier runs may have left, and end them.",
-    "watchdog": "End pods that outlive their deadline, although their runner is gone.",
+    "watchdog": "End pods that outlive their deadline and their runner.",
     "schema": "Print, write or check the JSON Schemas of the spec format.",
-    "doctor": "Check keys, services, libraries and state; says what is missing and what it costs.",
+    "doctor": "Check keys, services, libraries and state.",
     "local": "The embedded cloud by itself.",
     "completion": "Print what makes a shell complete commands and options.",
 }
+
+GROUPS = {
+    "Write and check": ("new", "validate", "plan", "list", "schema", "doctor"),
+    "Run": ("run", "resume", "status", "logs"),
+    "Understand": ("explain", "history", "compare", "judge", "baseline"),
+    "Report": ("render", "report", "serve"),
+    "Clean up": ("reap", "watchdog"),
+}
+"""How `--help` orders the commands."""
 
 USAGE_ERROR = 2
 NO_VERDICT = 3
@@ -82,8 +91,13 @@ class CommandGroup(click.Group):
         return [*super().shell_complete(ctx, incomplete), CompletionItem(incomplete, type="file")]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        grouped = {name for names in GROUPS.values() for name in names}
+        rest = [name for name in COMMANDS if name not in grouped]
+        for title, names in {**GROUPS, "More": rest}.items():
+            rows = [(name, COMMANDS[name]) for name in names if name in COMMANDS]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """`runspec specs/cpt.yaml --phase basic` is `runspec run specs/cpt.yaml --phase basic`."""
