@@ -109,6 +109,8 @@ def _criteria(standing: Standing, criteria: list[str]) -> Tick:
     is_met = all(one.is_met for one in met)
     why = next((one.words for one in met if not one.is_met), Markdown(""))
     word = "passed" if is_met else "not passed"
+    if standing.why_stale:
+        word, why = f"stale, {standing.why_stale}: judged", Markdown("")
     return Tick(is_met, f"{word} on {shown.target.value}{why} · {provenance(shown)}")
 
 

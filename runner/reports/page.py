@@ -12,8 +12,10 @@ from markupsafe import Markup
 from runner.history import RecordedRun
 from runner.reports import wording
 from runner.reports.charts import ALONE, BAND_FROM, Curve, Panel, loss_panel
+from runner.reports.compare import compare, newest_groups
 from runner.reports.evidence import UNJUDGED, JobReport, RunReport, summarise
 from runner.reports.page_model import ORDER, Cell, CriterionView, Figure, JobView, PageView, Problem
+from runner.reports.strips import dot_strip, title_of
 from runner.reports.terminal import verdict_line
 from runner.reports.thresholds import threshold_of
 from runner.reports.timeline import timeline
@@ -49,6 +51,7 @@ def view(run: RecordedRun, *, is_running: bool = False) -> PageView | None:
         phases=tuple(dict.fromkeys(job.report.record.phase for job in jobs)),
         matrix=tuple(_matrix(jobs)),
         panels=tuple(_panels(jobs, traces)),
+        strips=tuple(_strips(report)),
         jobs=tuple(sorted(jobs, key=lambda job: ORDER.index(job.word))) if not is_running else jobs,
         context=tuple(_context(run, report)),
         is_live=is_running,
@@ -273,6 +276,14 @@ def _panels(jobs: Sequence[JobView], traces: Mapping[str, Trace]) -> Iterator[Fi
         own = [(job.report, traces[job.anchor]) for job in jobs if job.report.record.spec == spec]
         panel = _panel(spec, own)
         yield Figure(panel.title, loss_panel(panel))
+
+
+def _strips(report: RunReport) -> Iterator[Figure]:
+    """The jobs of several templates side by side, where there are several jobs of each."""
+    found = compare(newest_groups(report.jobs), with_intervals=False)
+    if found is not None and len(found.groups) > 1:
+        for measure in found.measures:
+            yield Figure(title_of(measure), dot_strip(found, measure, standalone=False))
 
 
 def _panel(title: str, jobs: Sequence[tuple[JobReport, Trace]]) -> Panel:

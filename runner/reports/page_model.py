@@ -131,6 +131,7 @@ class PageView:
     phases: tuple[str, ...]
     matrix: tuple[tuple[str, tuple[Cell, ...]], ...]
     panels: tuple[Figure, ...]
+    strips: tuple[Figure, ...]
     jobs: tuple[JobView, ...]
     context: tuple[tuple[str, str], ...]
     is_live: bool = False

@@ -41,8 +41,12 @@ class _Row:
     why_empty: str
 
 
-def dot_strip(comparison: Comparison, measure: Measure) -> Markup:
-    """One measure over all templates; the interval of the median is a bar behind the dots where there is one."""
+def dot_strip(comparison: Comparison, measure: Measure, *, standalone: bool = True) -> Markup:
+    """One measure over all templates; the interval of the median is a bar behind the dots where there is one.
+
+    Args:
+        standalone: bring both palettes and the title along; a page has its own.
+    """
     values = [value for group in comparison.groups for value in _values(group, measure)]
     if not values:
         return Markup("")
@@ -52,8 +56,9 @@ def dot_strip(comparison: Comparison, measure: Measure) -> Markup:
     height = _TOP + ROW * len(rows) + _BOTTOM
     return Markup(  # noqa: S704 - the template has escaped it
         _template().render(
-            title=_title(measure),
+            title=title_of(measure),
             finding=finding(comparison, measure),
+            standalone=standalone,
             rows=rows,
             width=WIDTH,
             height=height,
@@ -79,7 +84,8 @@ def finding(comparison: Comparison, measure: Measure) -> str:
     return f"medians from {three(low[0])}{unit} ({low[1]}) to {three(high[0])}{unit} ({high[1]})"
 
 
-def _title(measure: Measure) -> str:
+def title_of(measure: Measure) -> str:
+    """What a strip is of, with its unit."""
     return f"{measure.label}, {measure.unit}" if measure.unit else measure.label
 
 
