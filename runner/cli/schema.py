@@ -19,7 +19,7 @@ OUT_OF_DATE = 7
 @click.option("--dir", "folder", type=click.Path(path_type=Path, file_okay=False), default="schemas", show_default=True)
 def command(name: str | None, write: bool, check: bool, folder: Path) -> int:
     """Print the schema NAME (such as `spec.schema.json`), or write or check all of them."""
-    schemas = {**render_schemas(), **render_issue_schemas()}
+    schemas = {**render_schemas(), **render_issue_schemas(), **_render_faults()}
     if check:
         stale = [file for file, text in schemas.items() if _read(folder / file) != text]
         for file in stale:
@@ -38,6 +38,14 @@ def command(name: str | None, write: bool, check: bool, folder: Path) -> int:
     else:
         raise click.BadParameter(f"there is no schema `{name}`; there are {', '.join(schemas)}", param_hint="NAME")
     return 0
+
+
+def _render_faults() -> dict[str, str]:
+    import json
+
+    from runner.local.faults import rules_schema
+
+    return {"faults.schema.json": json.dumps(rules_schema(), indent=2, ensure_ascii=False) + "\n"}
 
 
 def _read(path: Path) -> str | None:

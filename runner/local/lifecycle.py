@@ -247,12 +247,19 @@ class PodHost:
     def public_port(self, pod: Pod, private: int) -> int:
         return self._backend.public_port(pod.id, private)
 
-    def edit(self, pod: Pod, *, name: str | None, locked: bool | None) -> None:
-        """Rename a pod or (un)lock it; None leaves a value as it is."""
-        if name is not None:
-            pod.request = replace(pod.request, name=name)
+    def edit(self, pod: Pod, request: PodRequest, *, locked: bool | None) -> None:
+        """Let a pod be as asked for now, and (un)lock it; what concerns its container takes effect by a restart."""
         if locked is not None:
             pod.locked = locked
+        changes_container = replace(request, name=pod.request.name) != pod.request
+        pod.request = request
+        if not changes_container:
+            return
+        # What the account adds stays; what the request says may have changed.
+        added = {name: pod.env[name] for name in ("RUNPOD_API_KEY", "RUNSPEC_RUNPOD_URL") if name in pod.env}
+        pod.env = self._environment(pod.id, request) | added
+        if pod.status is PodStatus.RUNNING:
+            self.restart(pod)
 
     def _environment(self, pod_id: str, request: PodRequest) -> dict[str, str]:
         env = {

@@ -10,19 +10,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
+from runner.local import runpod_query
 from runner.local.clock import Clock
 from runner.local.faults import CAPACITY, FaultPlan, Quirks, fault_middleware, quirks_of
 from runner.local.gpus import GPU_BY_ID
-from runner.local.lifecycle import ACTIONS, Pod, PodHost, PodRequest, PodStatus
-from runner.local.runpod_body import BadBody, read_pod_request
-from runner.local.runpod_catalog import billing_for_pods, gpu_item
+from runner.local.lifecycle import ACTIONS, DATA_CENTER, Pod, PodHost, PodRequest, PodStatus
+from runner.local.runpod_body import BadBody, read_pod_changes, read_pod_request
+from runner.local.runpod_catalog import (
+    CPU_TYPES,
+    billing_for_pods,
+    billing_in_all,
+    billing_of_nothing,
+    cpu_item,
+    data_center_item,
+    gpu_item,
+    is_wanted,
+)
 from runner.local.runpod_edge import (
     CALLER,
     DEFAULT_WINDOWS,
     EDGE,
+    Caller,
     Edge,
     Keys,
     Problem,
@@ -30,11 +40,15 @@ from runner.local.runpod_edge import (
     admit_callers,
     answer_problems,
     put_headers,
+    read_object,
     refuse_anonymous_programs,
+    require_account,
 )
 from runner.local.runpod_logs import LogStreams
+from runner.local.runpod_query import check_query
 from runner.local.runpod_render import pod_document
-from runner.local.web_kit import JSON_ERRORS, Handler, json_response, refuse_foreign_hosts
+from runner.local.runpod_shelf import Shelf
+from runner.local.web_kit import Handler, json_response, refuse_foreign_hosts
 
 CPU_USD_H_PER_VCPU = 0.035
 MAX_PAGE = 1000
@@ -97,6 +111,7 @@ class RunPodApi:
         self._settings = settings
         self._base_url = base_url
         self._streams = LogStreams()
+        self._shelf = Shelf(clock)
 
     def routes(self) -> list[web.RouteDef]:
         table: list[tuple[str, str, Handler]] = [
@@ -111,6 +126,14 @@ class RunPodApi:
             ("GET", "/v2/catalog/gpus/{id}", self.get_gpu),
             ("GET", "/v2/billing/pods", self.billing),
             ("POST", "/graphql", self.graphql),
+            ("GET", "/v2/catalog/cpus", self.list_cpus),
+            ("GET", "/v2/catalog/cpus/{id}", self.get_cpu),
+            ("GET", "/v2/catalog/datacenters", self.list_data_centers),
+            ("GET", "/v2/catalog/datacenters/{id}", self.get_data_center),
+            ("GET", "/v2/catalog/templates", self.list_catalog_templates),
+            ("GET", "/v2/billing", self.billing_in_all),
+            ("GET", "/v2/billing/{kind:serverless|endpoints|network-volumes|clusters}", self.billing_of_nothing),
+            *self._shelf.routes(),
             ("*", "/v1/{rest:.*}", self.retired),
         ]
         # `runpod_url` ends in /v2, like the vendor's documented base; a client that appends the document's own paths
@@ -126,8 +149,8 @@ class RunPodApi:
         self._streams.close()
 
     async def create_pod(self, request: web.Request) -> web.Response:
-        _require_account(request)
-        wish = await _read_wish(request)
+        require_account(request)
+        wish = _read_wish(self._shelf.expanded(await read_object(request)))
         quirks = quirks_of(request)
         usd_h = self._price(wish) * quirks.cost_factor
         if self._balance() < usd_h:
@@ -137,9 +160,11 @@ class RunPodApi:
         pod = self._host.create(
             wish, usd_h=usd_h, env=self._own_key, provision_s=quirks.provision_s, cannot_start=quirks.cannot_start
         )
+        pod.locked = quirks.locked
         return json_response(self._document(pod, quirks), status=201)
 
     async def list_pods(self, request: web.Request) -> web.Response:
+        check_query(request, runpod_query.PODS)
         caller, quirks = request[CALLER], quirks_of(request)
         pods = self._listed(quirks)
         if not caller.is_account:
@@ -156,18 +181,14 @@ class RunPodApi:
         return json_response(self._document(self._pod(request), quirks_of(request)))
 
     async def patch_pod(self, request: web.Request) -> web.Response:
-        """Only `name` and `locked` can be changed here: an image cannot be swapped under a local process."""
-        _require_account(request)
-        pod, body = self._pod(request), await _read_object(request)
-        unknown = sorted(set(body) - {"name", "locked"})
-        errors = [f"$: additional properties '{key}' not allowed" for key in unknown]
-        if not isinstance(body.get("name", "x"), str) or not body.get("name", "x"):
-            errors.append("$.name: want a string of at least 1 character")
-        if not isinstance(body.get("locked", False), bool):
-            errors.append("$.locked: want boolean")
-        if errors:
-            raise Problem(422, "Request validation failed.", errors=errors)
-        self._host.edit(pod, name=body.get("name"), locked=body.get("locked"))
+        """Change a pod; what concerns its container restarts it, as on the real platform."""
+        require_account(request)
+        pod, body = self._pod(request), await read_object(request)
+        try:
+            changed = read_pod_changes(body, pod.request)
+        except BadBody as exc:
+            raise Problem(exc.status, exc.detail, errors=exc.errors) from exc
+        self._host.edit(pod, changed, locked=body.get("locked"))
         return json_response(self._document(pod, quirks_of(request)))
 
     async def delete_pod(self, request: web.Request) -> web.Response:
@@ -175,7 +196,7 @@ class RunPodApi:
         return web.Response(status=204)
 
     async def act(self, request: web.Request) -> web.Response:
-        pod, body = self._pod(request), await _read_object(request)
+        pod, body = self._pod(request), await read_object(request)
         action = body.get("action")
         if set(body) != {"action"} or action not in ("start", "stop", "restart", "terminate"):
             errors = ["$.action: value must be one of 'start', 'stop', 'restart', 'terminate'"]
@@ -183,7 +204,7 @@ class RunPodApi:
         if action == "terminate":
             self._terminate(request, pod)
             return web.Response(status=204)
-        _require_account(request)
+        require_account(request)
         if action not in ACTIONS[pod.status] or (pod.locked and action == "stop"):
             raise Problem(409, f"action '{action}' is not valid for a pod in status {pod.status}")
         if action == "stop":
@@ -199,39 +220,95 @@ class RunPodApi:
         return await self._streams.serve(request, pod.log, cut_after=quirks_of(request).cut_stream_after)
 
     async def list_gpus(self, request: web.Request) -> web.Response:
+        check_query(request, runpod_query.GPUS)
         with_stock = _wants_availability(request)
         gpus = [gpu_item(gpu, offered=self._settings.offered, with_stock=with_stock) for gpu in GPU_BY_ID.values()]
         return json_response({"gpus": gpus})
 
     async def get_gpu(self, request: web.Request) -> web.Response:
+        check_query(request, runpod_query.GPUS)
         gpu = GPU_BY_ID.get(request.match_info["id"])
         if gpu is None:
             raise Problem(404, "resource not found")
         with_stock = _wants_availability(request)
         return json_response(gpu_item(gpu, offered=self._settings.offered, with_stock=with_stock))
 
+    async def list_cpus(self, request: web.Request) -> web.Response:
+        check_query(request, runpod_query.CPUS)
+        with_stock = _wants_availability(request)
+        return json_response({"cpus": [cpu_item(cpu, with_stock=with_stock) for cpu in CPU_TYPES.values()]})
+
+    async def get_cpu(self, request: web.Request) -> web.Response:
+        check_query(request, runpod_query.CPUS)
+        cpu = CPU_TYPES.get(request.match_info["id"])
+        if cpu is None:
+            raise Problem(404, "resource not found")
+        return json_response(cpu_item(cpu, with_stock=_wants_availability(request)))
+
+    async def list_data_centers(self, request: web.Request) -> web.Response:
+        check_query(request, runpod_query.DATA_CENTERS)
+        item = data_center_item(_included(request), offered=self._settings.offered)
+        return json_response({"dataCenters": [item] if is_wanted(item, request.query) else []})
+
+    async def get_data_center(self, request: web.Request) -> web.Response:
+        check_query(request, runpod_query.DATA_CENTER)
+        if request.match_info["id"] != DATA_CENTER:
+            raise Problem(404, "resource not found")
+        return json_response(data_center_item(_included(request), offered=self._settings.offered))
+
+    async def list_catalog_templates(self, request: web.Request) -> web.Response:
+        """RunPod's own templates name images that cannot run here, so there are none."""
+        check_query(request, runpod_query.CATALOG_TEMPLATES)
+        return json_response({"templates": []})
+
+    async def billing_in_all(self, request: web.Request) -> web.Response:
+        require_account(request)
+        check_query(request, runpod_query.BILLING)
+        pods = [*self._host.ended, *self._host.pods()]
+        return json_response(billing_in_all(pods, request.query, self._clock.now()))
+
+    async def billing_of_nothing(self, request: web.Request) -> web.Response:
+        """What this account has none of: serverless, endpoints, clusters; volumes are free here."""
+        require_account(request)
+        check_query(request, runpod_query.BILLING)
+        return json_response(billing_of_nothing(request.match_info["kind"], request.query, self._clock.now()))
+
     async def billing(self, request: web.Request) -> web.Response:
-        _require_account(request)
+        require_account(request)
+        check_query(request, {**runpod_query.BILLING, "podId": runpod_query.text})
         pods = [*self._host.ended, *self._host.pods()]
         return json_response(billing_for_pods(pods, request.query, self._clock.now()))
 
     async def graphql(self, request: web.Request) -> web.Response:
-        """The one query that REST does not have: the balance."""
-        query = str((await _read_object(request)).get("query", ""))
+        """The balance, which REST does not have, and the older way to end a pod."""
+        body = await read_object(request)
+        query = str(body.get("query", ""))
         token = request.headers.get("Authorization", "").removeprefix("Bearer ") or request.query.get("api_key")
         if not token:
             return json_response({"data": {"myself": None}})
         caller = self._keys.caller(token)
         if caller is None:
             return json_response({"errors": [{"message": "Unauthorized"}]}, status=401)
+        if "podTerminate" in query:
+            return self._terminate_by_graphql(caller, query, body.get("variables"), quirks_of(request))
         if not caller.is_account or not re.search(r"\bmyself\b", query):
-            code = "UNAUTHORIZED" if not caller.is_account else "INTERNAL_SERVER_ERROR"
-            return json_response({"errors": [{"message": "not served here", "extensions": {"code": code}}]})
+            return _graphql_error("not served here", "INTERNAL_SERVER_ERROR" if caller.is_account else "UNAUTHORIZED")
         hourly = sum(pod.cost_usd_h for pod in self._host.pods())
         known = {
             "id": "local", "clientBalance": round(self._balance(), 6), "currentSpendPerHr": hourly, "spendLimit": 80,
         }  # fmt: skip
         return json_response({"data": {"myself": {key: known[key] for key in known if key in query}}})
+
+    def _terminate_by_graphql(self, caller: Caller, query: str, variables: object, quirks: Quirks) -> web.Response:
+        written = re.search(r'podId:\s*"([^"]+)"', query)
+        given = variables.get("podId") if isinstance(variables, dict) else None
+        pod = self._host.get(written[1] if written else str(given))
+        if not caller.is_account and (quirks.refuse_own_key or pod is None or caller.pod_id != pod.id):
+            return _graphql_error("Unauthorized", "UNAUTHORIZED")
+        if pod is None or pod.status is PodStatus.TERMINATED:
+            return _graphql_error("pod not found to terminate", "NOT_FOUND")
+        self._host.terminate(pod)
+        return json_response({"data": {"podTerminate": None}})
 
     async def retired(self, _: web.Request) -> web.Response:
         body = {"error": "REST API v1 has been retired; use https://api.runpod.io/v2", "status": 410}
@@ -281,29 +358,25 @@ class RunPodApi:
             raise Problem(403, "access denied")
         if pod.status is PodStatus.TERMINATED:
             raise Problem(404, "pod not found")
+        if pod.locked:
+            raise Problem(409, "the pod is locked")
         self._host.terminate(pod)
 
 
-def _require_account(request: web.Request) -> None:
-    if not request[CALLER].is_account:
-        raise Problem(403, "access denied")
-
-
-async def _read_wish(request: web.Request) -> PodRequest:
+def _read_wish(body: dict[str, Any]) -> PodRequest:
     try:
-        return read_pod_request(await _read_object(request))
+        return read_pod_request(body)
     except BadBody as exc:
         raise Problem(exc.status, exc.detail, errors=exc.errors) from exc
 
 
-async def _read_object(request: web.Request) -> dict[str, Any]:
-    try:
-        body = msgspec.json.decode(await request.read())
-    except JSON_ERRORS as exc:
-        raise Problem(400, "request body is not valid JSON") from exc
-    if not isinstance(body, dict):
-        raise Problem(422, "Request validation failed.", errors=["$: want object"])
-    return body
+def _graphql_error(message: str, code: str) -> web.Response:
+    """GraphQL answers 200 to everything."""
+    return json_response({"errors": [{"message": message, "extensions": {"code": code}}]})
+
+
+def _included(request: web.Request) -> frozenset[str]:
+    return frozenset(request.query.get("include", "").split(","))
 
 
 def _wants_availability(request: web.Request) -> bool:

@@ -5,20 +5,19 @@ Source: RunPod OpenAPI v2 document (`CreatePodRequest`), read 2026-11.
 
 from __future__ import annotations
 
-import re
 import shlex
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 from runner.local.gpus import GPU_BY_ID, Cloud, GpuType
+from runner.local.json_checks import Check, array, integer, mapping_of, nullable, object_of, string, typed
 from runner.local.lifecycle import DATA_CENTER, PodRequest
 from runner.local.web_kit import JSON_ERRORS
 
 IDLE_COMMAND = ("sleep", "infinity")
-Check = Callable[[str, Any], list[str]]
 
 
 @dataclass
@@ -36,7 +35,7 @@ def read_pod_request(body: object) -> PodRequest:
     Raises:
         BadBody: the body breaks the schema (422) or a rule between fields (400).
     """
-    errors = _object(_CREATE, required=("name",))("$", body)
+    errors = object_of(_CREATE, required=("name",))("$", body)
     if isinstance(body, dict) and "templateId" not in body and "image" not in body:
         errors.append("$: missing property 'image'")
     if errors or not isinstance(body, dict):
@@ -60,6 +59,34 @@ def read_pod_request(body: object) -> PodRequest:
         mounts=dict(body.get("mounts", {})),
         registry=body.get("registry"),
         data_center=(body.get("dataCenterIds") or [DATA_CENTER])[0],
+    )
+
+
+def read_pod_changes(body: object, request: PodRequest) -> PodRequest:
+    """A pod's request with the changes of a PATCH; `locked` is left to the caller.
+
+    Raises:
+        BadBody: the body breaks the schema (422) or a rule (400, 404).
+    """
+    errors = object_of(_UPDATE)("$", body)
+    if errors or not isinstance(body, dict):
+        raise BadBody(422, "Request validation failed.", tuple(errors))
+    if "templateId" in body:
+        raise BadBody(404, "resource not found")
+    mounts = body.get("mounts", request.mounts)
+    if body.get("mounts") is not None and set(mounts) != set(request.mounts):
+        raise BadBody(400, "the kind of a mount cannot be changed")
+    return replace(
+        request,
+        name=body.get("name", request.name),
+        image=body.get("image", request.image),
+        argv=_argv(body) if body.keys() & {"args", "cmd", "entrypoint"} else request.argv,
+        args=body.get("args", request.args),
+        env=dict(body.get("env", request.env)),
+        disk_gb=body.get("disk", request.disk_gb),
+        ports=tuple(body.get("ports", request.ports)),
+        registry=body.get("registry", request.registry),
+        mounts=dict(mounts),
     )
 
 
@@ -110,111 +137,46 @@ def _argv(body: Mapping[str, Any]) -> tuple[str, ...]:
     return (*entrypoint, *cmd) or IDLE_COMMAND
 
 
-def _kind(value: object) -> str:
-    kinds = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
-    return "null" if value is None else kinds[type(value)]
-
-
-def _typed(want: str) -> Check:
-    def check(where: str, value: object) -> list[str]:
-        return [] if _kind(value) == want else [f"{where}: got {_kind(value)}, want {want}"]
-
-    return check
-
-
-def _string(*, min_length: int = 0, pattern: str | None = None, one_of: tuple[str, ...] = ()) -> Check:
-    def check(where: str, value: object) -> list[str]:
-        if not isinstance(value, str):
-            return [f"{where}: got {_kind(value)}, want string"]
-        if len(value) < min_length:
-            return [f"{where}: minLength: got {len(value)}, want {min_length}"]
-        if pattern and not re.fullmatch(pattern, value):
-            return [f"{where}: '{value}' does not match pattern '^{pattern}$'"]
-        if one_of and value not in one_of:
-            return [f"{where}: value must be one of " + ", ".join(f"'{choice}'" for choice in one_of)]
-        return []
-
-    return check
-
-
-def _integer(minimum: int) -> Check:
-    def check(where: str, value: object) -> list[str]:
-        if not isinstance(value, int) or isinstance(value, bool):
-            return [f"{where}: got {_kind(value)}, want integer"]
-        return [f"{where}: minimum: got {value}, want {minimum}"] if value < minimum else []
-
-    return check
-
-
-def _array(item: Check, *, max_items: int | None = None) -> Check:
-    def check(where: str, value: object) -> list[str]:
-        if not isinstance(value, list):
-            return [f"{where}: got {_kind(value)}, want array"]
-        if max_items is not None and len(value) > max_items:
-            return [f"{where}: maxItems: got {len(value)}, want {max_items}"]
-        return [error for index, entry in enumerate(value) for error in item(f"{where}.{index}", entry)]
-
-    return check
-
-
-def _mapping(item: Check) -> Check:
-    def check(where: str, value: object) -> list[str]:
-        if not isinstance(value, dict):
-            return [f"{where}: got {_kind(value)}, want object"]
-        return [error for key, entry in value.items() for error in item(f"{where}.{key}", entry)]
-
-    return check
-
-
-def _object(fields: Mapping[str, Check], *, required: tuple[str, ...] = ()) -> Check:
-    def check(where: str, value: object) -> list[str]:
-        if not isinstance(value, dict):
-            return [f"{where}: got {_kind(value)}, want object"]
-        errors = [f"{where}: missing property '{key}'" for key in required if key not in value]
-        for key, entry in value.items():
-            known = fields.get(key)
-            if known is None:
-                errors.append(f"{where}: additional properties '{key}' not allowed")
-            else:
-                errors += known(f"{where}.{key}", entry)
-        return errors
-
-    return check
-
-
-def _nullable(check: Check) -> Check:
-    return lambda where, value: [] if value is None else check(where, value)
-
-
-_STRINGS = _array(_string())
-_VERSION = _string(pattern=r"\d+\.\d+")
-_GPU = _object(
+_STRINGS = array(string())
+_VERSION = string(pattern=r"\d+\.\d+")
+_GPU = object_of(
     {
-        "id": _string(), "count": _integer(1), "allowedCudaVersions": _array(_VERSION),
-        "minCudaVersion": _VERSION, "minRamPerGpu": _integer(1), "minVcpuCountPerGpu": _integer(1),
+        "id": string(), "count": integer(1), "allowedCudaVersions": array(_VERSION),
+        "minCudaVersion": _VERSION, "minRamPerGpu": integer(1), "minVcpuCountPerGpu": integer(1),
     },
     required=("id",),
 )  # fmt: skip
-_ARGS = _object({"entrypoint": _STRINGS, "cmd": _STRINGS})
-_PERSISTENT = _object({"size": _integer(10), "path": _string()}, required=("size", "path"))
-_NETWORK = _object({"volumeId": _string(), "path": _string()}, required=("volumeId", "path"))
+_ARGS = object_of({"entrypoint": _STRINGS, "cmd": _STRINGS})
+_PERSISTENT = object_of({"size": integer(10), "path": string()}, required=("size", "path"))
+_NETWORK = object_of({"volumeId": string(), "path": string()}, required=("volumeId", "path"))
 _CREATE: Mapping[str, Check] = {
-    "name": _string(min_length=1),
-    "image": _string(),
-    "args": _string(),
+    "name": string(min_length=1),
+    "image": string(),
+    "args": string(),
     "cmd": _STRINGS,
     "entrypoint": _STRINGS,
-    "disk": _integer(1),
-    "env": _mapping(_string()),
-    "ports": _array(_string(pattern=r"\d{1,5}/(tcp|http|udp)")),
-    "registry": _nullable(_string()),
-    "cloud": _string(one_of=("SECURE", "COMMUNITY")),
+    "disk": integer(1),
+    "env": mapping_of(string()),
+    "ports": array(string(pattern=r"\d{1,5}/(tcp|http|udp)")),
+    "registry": nullable(string()),
+    "cloud": string(one_of=("SECURE", "COMMUNITY")),
     "gpu": _GPU,
-    "cpu": _object({"id": _string(min_length=1), "vcpuCount": _integer(2)}, required=("id", "vcpuCount")),
+    "cpu": object_of({"id": string(min_length=1), "vcpuCount": integer(2)}, required=("id", "vcpuCount")),
     "dataCenterIds": _STRINGS,
-    "globalNetworking": _typed("boolean"),
-    "mounts": _object({"persistent": _PERSISTENT, "network": _array(_NETWORK, max_items=1)}),
-    "startSsh": _typed("boolean"),
-    "startJupyter": _typed("boolean"),
-    "templateId": _string(min_length=1),
+    "globalNetworking": typed("boolean"),
+    "mounts": object_of({"persistent": _PERSISTENT, "network": array(_NETWORK, max_items=1)}),
+    "startSsh": typed("boolean"),
+    "startJupyter": typed("boolean"),
+    "templateId": string(min_length=1),
 }
+_UPDATE: Mapping[str, Check] = {
+    **{
+        name: _CREATE[name]
+        for name in (
+            "name", "image", "args", "cmd", "entrypoint", "disk", "env", "ports", "registry", "mounts",
+            "globalNetworking",
+        )
+    },
+    "locked": typed("boolean"),
+    "templateId": string(),
+}  # fmt: skip

@@ -5,12 +5,13 @@ Source: RunPod OpenAPI v2 document (`GpuType`, `ListPodBillingResponse`), read 2
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from runner.local.clock import iso, parse_iso
-from runner.local.gpus import GpuType
+from runner.local.gpus import GPU_TYPES, GpuType
 from runner.local.lifecycle import DATA_CENTER, Pod
 from runner.local.runpod_edge import Problem
 
@@ -40,6 +41,129 @@ def gpu_item(gpu: GpuType, *, offered: Callable[[str], bool], with_stock: bool) 
         item["dataCenters"] = [{"id": DATA_CENTER, "name": "This machine", "availability": level}]
         item["cudaVersions"] = [{"version": "12.8", "available": level != "NONE"}]
     return item
+
+
+@dataclass(frozen=True, slots=True)
+class CpuType:
+    """A CPU flavour; the price is for one vCPU."""
+
+    id: str
+    name: str
+    group: str
+    gib_per_vcpu: float
+    usd_h: float
+
+
+CPU_TYPES: Mapping[str, CpuType] = {
+    cpu.id: cpu
+    for cpu in (
+        CpuType("cpu3c", "Compute-Optimized, 3 GHz", "Compute-Optimized", 2, 0.03),
+        CpuType("cpu5c", "Compute-Optimized, 5 GHz", "Compute-Optimized", 2, 0.035),
+        CpuType("cpu5g", "General Purpose, 5 GHz", "General Purpose", 4, 0.04),
+    )
+}
+
+
+def cpu_item(cpu: CpuType, *, with_stock: bool) -> dict[str, Any]:
+    """One CPU flavour of the catalog."""
+    item: dict[str, Any] = {
+        "id": cpu.id,
+        "name": cpu.name,
+        "group": cpu.group,
+        "vcpu": {"min": 2, "max": 32},
+        "ramGbPerVcpu": cpu.gib_per_vcpu,
+        "price": {"securePerVcpu": cpu.usd_h, "serverlessPerVcpu": cpu.usd_h},
+    }
+    if with_stock:
+        item["availability"] = "HIGH"
+        item["dataCenters"] = [{"id": DATA_CENTER, "name": "This machine", "availability": "HIGH"}]
+    return item
+
+
+def data_center_item(include: Collection[str], *, offered: Callable[[str], bool]) -> dict[str, Any]:
+    """The one data center there is: this machine."""
+    item: dict[str, Any] = {
+        "id": DATA_CENTER,
+        "name": "This machine",
+        "region": "UNKNOWN",
+        "globalNetwork": False,
+        "networkVolumeTypes": ["STANDARD"],
+        "compliance": [],
+    }
+    if "GPU_AVAILABILITY" in include:
+        item["gpuAvailability"] = [
+            {"id": gpu.id, "name": gpu.name, "availability": "HIGH" if offered(gpu.id) else "NONE"} for gpu in GPU_TYPES
+        ]
+    if "CPU_AVAILABILITY" in include:
+        item["cpuAvailability"] = [
+            {"id": cpu.id, "name": cpu.name, "availability": "HIGH"} for cpu in CPU_TYPES.values()
+        ]
+    return item
+
+
+def is_wanted(data_center: Mapping[str, Any], query: Mapping[str, str]) -> bool:
+    """Whether a data center passes the filters of a query."""
+    regions, kinds = _words(query, "regions"), _words(query, "networkVolumeTypes")
+    return (
+        (not regions or data_center["region"] in regions)
+        and (not kinds or bool(kinds & set(data_center["networkVolumeTypes"])))
+        and _words(query, "compliance") <= set(data_center["compliance"])
+        and query.get("globalNetwork") != "true"
+    )
+
+
+def _words(query: Mapping[str, str], name: str) -> set[str]:
+    return set(filter(None, query.get(name, "").split(",")))
+
+
+_NOTHING: Mapping[str, tuple[tuple[str, ...], str | None]] = {
+    "serverless": (("gpuAmount", "cpuAmount", "diskAmount", "feeAmount"), "uniqueServerlessCount"),
+    "endpoints": ((), None),
+    "network-volumes": (("standardAmount", "highPerformanceAmount"), "uniqueNetworkVolumeCount"),
+    "clusters": (("gpuAmount", "diskAmount", "networkingAmount"), "uniqueClusterCount"),
+}
+_ALL_AMOUNTS = (
+    "podGpuAmount", "podCpuAmount", "podDiskAmount", "serverlessGpuAmount", "serverlessCpuAmount",
+    "serverlessDiskAmount", "serverlessFeeAmount", "storageStandardAmount", "storageHighPerformanceAmount",
+    "endpointAmount", "clusterGpuAmount", "clusterDiskAmount", "clusterNetworkingAmount",
+)  # fmt: skip
+
+
+def billing_of_nothing(kind: str, query: Mapping[str, str], now: datetime) -> dict[str, Any]:
+    """The bill for what an account here never has: empty, in the form of its kind."""
+    amounts, counted = _NOTHING[kind]
+    metadata: dict[str, Any] = {
+        "query": _asked(query, now),
+        "recordCount": 0,
+        "totals": dict.fromkeys(("totalAmount", *amounts), 0.0),
+    }
+    if counted is not None:
+        metadata[counted] = 0
+    return {"records": [], "metadata": metadata}
+
+
+def billing_in_all(pods: Iterable[Pod], query: Mapping[str, str], now: datetime) -> dict[str, Any]:
+    """Cost of everything by bucket; here that is the pods."""
+    by_start: dict[tuple[str, str], dict[str, Any]] = {}
+    for record in billing_for_pods(pods, query, now)["records"]:
+        key = (record["startTime"], record["endTime"])
+        bucket = by_start.setdefault(
+            key, {"startTime": key[0], "endTime": key[1], **dict.fromkeys(("totalAmount", *_ALL_AMOUNTS), 0.0)}
+        )
+        for ours, theirs in (
+            ("totalAmount", "totalAmount"), ("podGpuAmount", "gpuAmount"), ("podCpuAmount", "cpuAmount"),
+        ):  # fmt: skip
+            bucket[ours] = round(bucket[ours] + record[theirs], 9)
+    records = [by_start[key] for key in sorted(by_start)]
+    totals = {name: round(sum(record[name] for record in records), 9) for name in ("totalAmount", *_ALL_AMOUNTS)}
+    metadata = {"query": _asked(query, now), "recordCount": len(records), "totals": totals}
+    return {"records": records, "metadata": metadata}
+
+
+def _asked(query: Mapping[str, str], now: datetime) -> dict[str, str]:
+    size = query.get("bucketSize", "day")
+    start, end = _span(query, now, BUCKETS[size])
+    return {"startTime": iso(start), "endTime": iso(end), "bucketSize": size}
 
 
 def billing_for_pods(pods: Iterable[Pod], query: Mapping[str, str], now: datetime) -> dict[str, Any]:
@@ -73,14 +197,19 @@ def _span(query: Mapping[str, str], now: datetime, bucket: timedelta) -> tuple[d
     if "lastN" in query and ("startTime" in query or "endTime" in query):
         raise Problem(400, "lastN and startTime/endTime are mutually exclusive")
     try:
-        end = parse_iso(query["endTime"]) if "endTime" in query else now
+        end = parse_iso(_plus(query["endTime"])) if "endTime" in query else now
         if "lastN" in query:
             start = end - bucket * (int(query["lastN"]) - 1)
         else:
-            start = parse_iso(query["startTime"]) if "startTime" in query else end - timedelta(days=30)
+            start = parse_iso(_plus(query["startTime"])) if "startTime" in query else end - timedelta(days=30)
     except (ValueError, OverflowError) as exc:
         raise Problem(422, "Request validation failed.", errors=[f"$: {exc}"]) from exc
     return _floor(start, bucket), max(_floor(end, bucket), _floor(start, bucket)) + bucket
+
+
+def _plus(stamp: str) -> str:
+    # A plus sign that nobody encoded arrives as a space.
+    return stamp.replace(" ", "+").upper()
 
 
 def _floor(moment: datetime, bucket: timedelta) -> datetime:

@@ -16,10 +16,11 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from runner.local.clock import Clock
-from runner.local.web_kit import bearer_token, json_response
+from runner.local.web_kit import JSON_ERRORS, bearer_token, json_response
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 MAX_BODY_BYTES = 102_400
@@ -130,6 +131,27 @@ class Keys:
 
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+
+
+def require_account(request: web.Request) -> None:
+    """Refuse a pod's own key."""
+    if not request[CALLER].is_account:
+        raise Problem(403, "access denied")
+
+
+async def read_object(request: web.Request) -> dict[str, Any]:
+    """The JSON object in the body.
+
+    Raises:
+        Problem: 400 when it is no JSON, 422 when it is no object.
+    """
+    try:
+        body = msgspec.json.decode(await request.read())
+    except JSON_ERRORS as exc:
+        raise Problem(400, "request body is not valid JSON") from exc
+    if not isinstance(body, dict):
+        raise Problem(422, "Request validation failed.", errors=["$: want object"])
+    return body
 
 
 @dataclass(frozen=True)

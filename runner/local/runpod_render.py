@@ -47,7 +47,15 @@ def pod_document(pod: Pod, now: datetime, *, port: Port, quirks: Quirks) -> dict
         "createdAt": iso(pod.created_at),
         "startedAt": iso(pod.started_at) if pod.started_at else None,
     }
-    return document | _compute(request, quirks)
+    document |= _compute(request, quirks)
+    return _odd(document) if quirks.odd_shape else document
+
+
+def _odd(document: dict[str, Any]) -> dict[str, Any]:
+    """The same pod as another generation of servers would show it, which a reader has to tolerate."""
+    cost = document.pop("cost")
+    created = str(document["createdAt"]).replace("T", " ").replace("Z", " +0000 UTC")
+    return {**document, "costPerHr": str(cost), "createdAt": created, "interruptible": False, "labels": {"new": [1]}}
 
 
 def _compute(request: PodRequest, quirks: Quirks) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 
 import aiohttp
+import jsonschema
 import pytest
 
 from runner.errors import SpecError
-from runner.local.faults import PRESETS, Rule, When, parse_rules
+from runner.local.faults import PRESETS, Rule, When, parse_rules, rules_schema
 
 WISH = {"name": "t", "image": "img", "gpu": {"id": "NVIDIA RTX A4000", "count": 1}}
 CREATE = "runpod POST /v2/pods"
@@ -217,7 +218,7 @@ async def test_deploy_through_a_broken_runpod_fails_cleanly(lab, cloud, seeds):
         assert answer.body["details"].startswith((details, "ClientOSError"))
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [name for name, what in PRESETS.items() if not what.delay_s])
 async def test_every_preset_is_survived_by_the_servers(runpod, lab, cloud, name):
     arm(cloud, "* * /**", name, times=2)
     for api, path in ((runpod, "/pods"), (lab, "/api/training")):
@@ -245,3 +246,43 @@ def test_wrong_rules_are_refused_with_their_reason(rules, problem):
 
 def test_no_rules_are_fine():
     assert parse_rules(None) == ()
+
+
+# Every row of the fault table in the RunPod contract, by the fault that produces it.
+ROWS = {
+    "create succeeds after the client timed out": "late-create",
+    "capacity": "capacity",
+    "balance": "balance",
+    "rate limit": "rate-limit",
+    "retired API": "gone",
+    "lagging list": "list-lag",
+    "lagging delete": "delete-lag",
+    "slow pull": "slow-pull",
+    "stuck at uptime 0": "zero-uptime",
+    "ERROR": "pod-error",
+    "restart loop": "crash-loop",
+    "zero GPUs": "no-gpu",
+    "higher cost than quoted": "dear",
+    "delete answers 500 several times": "error-before",
+    "403 1010": "cloudflare",
+    "unknown status": "unknown-status",
+    "extra fields, string cost, other time format": "odd-shape",
+    "runtime {}": "empty-runtime",
+    "log stream cut": "cut-stream",
+    "pod-scoped key refused": "own-key-refused",
+    "locked": "locked",
+}
+
+
+@pytest.mark.parametrize("fault", sorted(set(ROWS.values())))
+def test_every_row_of_the_contracts_fault_table_can_be_had_by_name(fault):
+    assert parse_rules([{"where": "runpod * /v2/pods", "what": fault, "when": {"times": 3}}])
+
+
+def test_the_schema_of_fault_files_knows_every_fault_and_refuses_others():
+    schema = rules_schema()
+    jsonschema.validate([{"where": "runpod POST /v2/pods", "what": name} for name in PRESETS], schema)
+    jsonschema.validate([{"where": "runpod POST /v2/pods", "what": {"status": 500, "at": "after"}}], schema)
+    for wrong in ([{"where": "x", "what": "capcity"}], [{"what": "capacity"}], [{"where": "x", "what": 1}]):
+        with pytest.raises(jsonschema.ValidationError, match=r"\w"):
+            jsonschema.validate(wrong, schema)

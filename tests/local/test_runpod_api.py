@@ -397,3 +397,60 @@ async def test_open_log_streams_do_not_hold_up_the_end(runpod, cloud, clock, ses
         async with asyncio.timeout(5):
             await cloud.aclose()
         assert answer.status == 200
+
+
+async def test_a_locked_pod_cannot_be_ended_until_its_lock_is_opened(runpod, cloud):
+    pod_id = (await runpod("POST", "/pods", json=WISH)).body["id"]
+    await runpod("PATCH", f"/pods/{pod_id}", json={"locked": True})
+    assert (await runpod("DELETE", f"/pods/{pod_id}")).status == 409
+    await runpod("PATCH", f"/pods/{pod_id}", json={"locked": False})
+    assert (await runpod("DELETE", f"/pods/{pod_id}")).status == 204
+
+
+async def test_a_pod_can_be_ended_by_graphql_too(runpod, session, cloud):
+    pod_id = (await runpod("POST", "/pods", json=WISH)).body["id"]
+    named = "mutation T($podId: String!) { podTerminate(input: {podId: $podId}) }"
+    for body, said in (
+        ({"query": 'mutation { podTerminate(input: {podId: "nobody"}) }'}, "errors"),
+        ({"query": named, "variables": {"podId": pod_id}}, "data"),
+    ):
+        async with session.post(cloud.endpoints.runpod_graphql_url, json=body, headers=runpod.headers) as answer:
+            assert answer.status == 200
+            assert said in await answer.json()
+    assert cloud.pods.get(pod_id).status == "TERMINATED"
+
+
+async def test_a_template_fills_in_what_a_request_leaves_open(runpod):
+    template = {"name": "t", "image": "from-template", "env": {"A": "1", "B": "2"}, "disk": 30}
+    made = await runpod("POST", "/templates", json=template)
+    assert made.status == 201
+    wish = {"name": "p", "templateId": made.body["id"], "gpu": WISH["gpu"], "env": {"B": "3"}}
+    pod = (await runpod("POST", "/pods", json=wish)).body
+    assert (pod["image"], pod["disk"], pod["env"], pod["template"]) == ("from-template", 30, {"A": "1", "B": "3"}, None)
+    assert (await runpod("POST", "/templates", json=template)).status == 400
+    assert (await runpod("POST", "/pods", json={**wish, "templateId": "nobody"})).status == 404
+
+
+async def test_a_network_volume_only_grows(runpod):
+    volume = {"name": "v", "size": 20, "dataCenter": "US-LOCAL-1"}
+    made = (await runpod("POST", "/network-volumes", json=volume)).body
+    assert (await runpod("PATCH", f"/network-volumes/{made['id']}", json={"size": 30})).body["size"] == 30
+    assert (await runpod("PATCH", f"/network-volumes/{made['id']}", json={"size": 20})).status == 400
+    assert (await runpod("DELETE", f"/network-volumes/{made['id']}")).status == 204
+    assert (await runpod("GET", f"/network-volumes/{made['id']}")).status == 404
+
+
+async def test_a_registry_password_is_never_given_out(runpod):
+    made = await runpod("POST", "/registries", json={"name": "r", "username": "u", "password": "canary"})
+    listed = await runpod("GET", "/registries")
+    assert made.status == 201
+    assert "canary" not in made.text + listed.text
+
+
+async def test_a_changed_environment_restarts_the_container_with_it(runpod, stage, clock):
+    pod_id = (await runpod("POST", "/pods", json=WISH)).body["id"]
+    await clock.advance(5)
+    await runpod("PATCH", f"/pods/{pod_id}", json={"env": {"NEW": "1"}})
+    await clock.advance(5)
+    assert stage.specs[-1].env["NEW"] == "1"
+    assert len(stage.specs) == 2
