@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import unified_diff
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from runner.reports.sections import REGIONS, Section
 from runner.reports.slots import SLOTS
 from runner.reports.standing import DocumentModel
 
+OVERRIDES = "templates"
 _MOST_DIFF_LINES = 60
 _RUN = re.compile(rb"\brun `([0-9A-Za-z_-]{1,64})`")
 
@@ -154,8 +156,25 @@ def check_document(path: Path, model: DocumentModel, *, force: bool = False) -> 
         ReportError: as `render_document`, or the file cannot be read.
     """
     old = read_bytes(path)
-    new = render_document(old, model, file=str(path), force=force)
+    new = render_document(old, with_overrides(model, path), file=str(path), force=force)
     return "" if old == new else document_diff(old, new, str(path)) or "only line ends or invisible bytes differ"
+
+
+def with_overrides(model: DocumentModel, path: Path) -> DocumentModel:
+    """The model with the region templates in the folder `templates` beside the document, which win over ours.
+
+    Raises:
+        ReportError: one cannot be read, or has the name of no region's template.
+    """
+    folder = path.parent / OVERRIDES
+    found = sorted(folder.glob("*.md.j2")) if folder.is_dir() else []
+    known = {f"{kind.rstrip(':')}.md.j2" for kind in REGIONS} - {"comparison.md.j2"}
+    for file in found:
+        if file.name not in known:
+            fix = did_you_mean(file.name, known) or f"names are: {', '.join(sorted(known))}"
+            raise ReportError([Diagnostic("report.bad-template", f"`{file}` is the template of no region", fix=fix)])
+    sources = tuple((file.name, read_bytes(file).decode("utf-8", "replace")) for file in found)
+    return replace(model, overrides=sources)
 
 
 def missing_runs(document: bytes, model: DocumentModel) -> tuple[str, ...]:
@@ -189,7 +208,7 @@ def write_document(path: Path, model: DocumentModel, *, force: bool = False) -> 
             lost (`force` drops it); or the file cannot be read or written. It is then as it was.
     """
     old = read_bytes(path)
-    new = render_document(old, model, file=str(path), force=force)
+    new = render_document(old, with_overrides(model, path), file=str(path), force=force)
     if new == old:
         return False
     missing = missing_runs(old, model)

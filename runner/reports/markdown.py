@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
-from jinja2 import PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, DictLoader, PackageLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from runner.reports.foreign import LONGEST, visible
@@ -60,10 +61,16 @@ def _finalize(value: Any) -> Any:
     return value if isinstance(value, Markdown) else escaped(value)
 
 
-def environment(filters: Mapping[str, Callable[..., Any]]) -> ImmutableSandboxedEnvironment:
-    """The templates of this package, with `code` and `inline` beside the given filters; each is compiled once."""
+def environment(
+    filters: Mapping[str, Callable[..., Any]], overrides: Mapping[str, str] = MappingProxyType({})
+) -> ImmutableSandboxedEnvironment:
+    """The templates of this package, with `code` and `inline` beside the given filters; each is compiled once.
+
+    Args:
+        overrides: templates by name that are used instead of ours.
+    """
     templates = ImmutableSandboxedEnvironment(
-        loader=PackageLoader("runner.reports", "templates"),
+        loader=ChoiceLoader([DictLoader(overrides), PackageLoader("runner.reports", "templates")]),
         undefined=StrictUndefined,
         autoescape=False,
         finalize=_finalize,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from traceback import extract_tb
 
-from jinja2 import Environment
+from jinja2 import Environment, TemplateError, TemplateSyntaxError
 
+from runner.errors import Diagnostic, ReportError, Span
 from runner.reports import comparison as comparisons
 from runner.reports import phrases, wording
 from runner.reports.evidence import UNJUDGED, JobReport
@@ -44,7 +46,7 @@ class Met:
 
 def inventory(model: DocumentModel, _: str) -> str:
     """The table of all templates, those of the standard methods first."""
-    return _render("inventory.md.j2", templates=sorted(model.templates, key=_by_method))
+    return _render(model, "inventory.md.j2", templates=sorted(model.templates, key=_by_method))
 
 
 def _by_method(one: TemplateStanding) -> int:
@@ -54,22 +56,22 @@ def _by_method(one: TemplateStanding) -> int:
 
 def status(model: DocumentModel, spec: str) -> str:
     """One template's status, and the evidence of each phase."""
-    return _render("status.md.j2", one=_of(model, spec))
+    return _render(model, "status.md.j2", one=_of(model, spec))
 
 
 def plan(model: DocumentModel, spec: str) -> str:
     """One template's phases and criteria as checkboxes."""
-    return _render("plan.md.j2", one=_of(model, spec))
+    return _render(model, "plan.md.j2", one=_of(model, spec))
 
 
 def results(model: DocumentModel, spec: str) -> str:
     """One template's results, newest first."""
-    return _render("results.md.j2", one=_of(model, spec), shown=SHOWN_RESULTS)
+    return _render(model, "results.md.j2", one=_of(model, spec), shown=SHOWN_RESULTS)
 
 
 def updated(model: DocumentModel, _: str) -> str:
     """When the newest evidence is from."""
-    return _render("updated.md.j2", model=model)
+    return _render(model, "updated.md.j2", model=model)
 
 
 def gaps(model: DocumentModel, _: str) -> str:
@@ -77,7 +79,7 @@ def gaps(model: DocumentModel, _: str) -> str:
     phases = [phase for one in model.templates for phase in one.phases]
     judged = sum(phase.decisive is not None for phase in phases)
     found = [gap for phase in phases for gap in _gaps_of(phase)]
-    return _render("gaps.md.j2", gaps=found, judged=judged, phases=len(phases))
+    return _render(model, "gaps.md.j2", gaps=found, judged=judged, phases=len(phases))
 
 
 def next_steps(model: DocumentModel, _: str) -> str:
@@ -87,7 +89,7 @@ def next_steps(model: DocumentModel, _: str) -> str:
     phases.sort(key=lambda phase: order.index(phase.status))
     pending = [phase for phase in phases if phase.status is Status.PENDING]
     steps = [_step(phase) for phase in phases if phase.status is not Status.PENDING]
-    return _render("next-steps.md.j2", steps=[*steps, *_never_run(pending)])
+    return _render(model, "next-steps.md.j2", steps=[*steps, *_never_run(pending)])
 
 
 def _never_run(pending: Sequence[Standing]) -> Iterator[Markdown]:
@@ -102,7 +104,8 @@ def _never_run(pending: Sequence[Standing]) -> Iterator[Markdown]:
 
 def comparison(model: DocumentModel, _: str) -> str:
     """What several jobs of each template measured."""
-    return comparisons.region([job for one in model.templates for result in one.results for job in result.jobs])
+    jobs = [job for one in model.templates for result in one.results for job in result.jobs]
+    return f"**Comparison across templates:**\n\n{comparisons.region(jobs)}"
 
 
 REGIONS: Mapping[str, Section] = {
@@ -124,8 +127,14 @@ def _of(model: DocumentModel, spec: str) -> TemplateStanding:
     return found
 
 
-def _render(name: str, **values: object) -> str:
-    text = _templates().get_template(name).render(values)
+def _render(model: DocumentModel, name: str, /, **values: object) -> str:
+    try:
+        text = _templates(model.overrides).get_template(name).render(values)
+    except TemplateError as exc:
+        raise ReportError([bad_template(name, exc)]) from exc
+    if name in dict(model.overrides) and "runspec:" in text:
+        problem = f"the template `{name}` writes a mark of its own"
+        raise ReportError([Diagnostic("report.bad-template", problem, fix="leave `runspec:` comments to the document")])
     return "\n".join(line.rstrip() for line in text.strip("\n").split("\n")) + "\n"
 
 
@@ -213,8 +222,21 @@ def metrics(result: PhaseResult) -> list[Markdown]:
     return lines or [Markdown("none were received")]
 
 
+def bad_template(name: str, exc: TemplateError) -> Diagnostic:
+    """What is wrong with somebody's own region template, and where."""
+    at = exc.lineno if isinstance(exc, TemplateSyntaxError) else _line_of(name, exc)
+    place = Span(f"templates/{name}", at, 1) if at else None
+    fix = "see the template of the same name in runner/reports/templates for what it can use"
+    return Diagnostic("report.bad-template", f"the template `{name}` cannot be rendered: {exc.message}", place, fix=fix)
+
+
+def _line_of(name: str, exc: TemplateError) -> int:
+    frames = [frame for frame in extract_tb(exc.__traceback__) if frame.filename in ("<template>", name)]
+    return frames[-1].lineno or 0 if frames else 0
+
+
 @cache
-def _templates() -> Environment:
+def _templates(overrides: tuple[tuple[str, str], ...]) -> Environment:
     return environment(
         {
             "claim": phrases.claim,
@@ -232,5 +254,6 @@ def _templates() -> Environment:
             "sign": phrases.sign,
             "took": wording.duration,
             "verdict": verdict_of,
-        }
+        },
+        dict(overrides),
     )

@@ -242,10 +242,16 @@ class TemplateStanding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentModel:
-    """All that a tracking document is rendered from. `runs` are the ids of all that was read."""
+    """All that a tracking document is rendered from.
+
+    Attributes:
+        runs: the ids of all that was read.
+        overrides: somebody's own region templates, (name, source).
+    """
 
     templates: tuple[TemplateStanding, ...]
     runs: tuple[str, ...] = ()
+    overrides: tuple[tuple[str, str], ...] = ()
 
     @property
     def newest(self) -> PhaseResult | None:
