@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import inspect
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +81,25 @@ def test_every_call_of_the_sdk_is_in_this_file():
         "TrainingPredictionsClient.trends", "TrainingPredictionsClient.create", "TrainingLoader.fetch_config",
         "TrainingLoader.fetch_datasets", "TrainingLoader.load_training_package",
     }, "the SDK has changed: test what is new"  # fmt: skip
+
+
+def test_sdk_finds_a_served_lab_by_its_own_variables(tmp_path, monkeypatch):
+    """As a user would: `runspec local serve` in one terminal, the SDK in another."""
+    command = (sys.executable, "-m", "runner.cli.main", "local", "serve", "--pods", "scripted")
+    with subprocess.Popen(
+        (*command, "--state", str(tmp_path / "state")), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as served:
+        try:
+            ready = json.loads(served.stdout.readline())
+            monkeypatch.setenv("FINETUNE_LAB_API_URL", ready["lab_url"])
+            monkeypatch.setenv("FINETUNE_LAB_API_KEY", ready["lab_api_key"])
+            client = FinetuneLabClient()
+            assert client.training.create_job("job_1")["persisted"] is True
+            assert client.training.list_jobs()["count"] == 1
+            client._session.close()
+        finally:
+            served.terminate()
+        assert served.wait(20) == 0
 
 
 async def test_sdk_follows_a_job_from_its_record_to_its_metrics_and_logs(sdk, lab):
