@@ -13,6 +13,7 @@ from runner.results import FailureClass
 from runner.spec.models import KnownIssue, Method
 
 IssueVerdict = Literal["error", "expected", "infrastructure"]
+IssueScope = Literal["template", "dataset", "model", "trainer", "image", "pod", "lab", "runpod"]
 IssueEvidence = Literal["log", "api", "metric", "absence", "traceback", "note"]
 IssueClass = Literal[
     "alert_failed",
@@ -50,6 +51,26 @@ _FAILURES: dict[str, FailureClass] = {
     "provider_error": FailureClass.PROVIDER,
 }
 
+_SCOPES: dict[str, IssueScope] = {
+    "alert_failed": "lab",
+    "bootstrap_failed": "image",
+    "capacity": "runpod",
+    "config_invalid": "template",
+    "dataset_empty": "dataset",
+    "dataset_invalid_json": "dataset",
+    "dataset_wrong_format": "dataset",
+    "disk_full": "pod",
+    "metrics_post_failed": "lab",
+    "missing_dependency": "image",
+    "model_not_found": "model",
+    "not_learning": "template",
+    "oom": "pod",
+    "pod_restarted": "pod",
+    "provider_error": "lab",
+    "tokenizer_model_mismatch": "model",
+    "unsupported_hardware": "pod",
+}
+
 
 class IssueRule(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"failure_class": "class"}
@@ -65,6 +86,7 @@ class IssueRule(
             shows it.
         exceptions: for a traceback: the exception is one of these, by its name without a module.
         frames: for a traceback: and one of these texts is in its frames.
+        scope: what it concerns, when that is not what its class is about.
         generic: says that something went wrong, not what; a specific issue of the same job explains more.
     """
 
@@ -80,8 +102,14 @@ class IssueRule(
     frames: tuple[str, ...] = ()
     pattern: str | None = None
     methods: tuple[Method, ...] = ()
+    scope: IssueScope | None = None
     generic: bool = False
     sources: tuple[str, ...] = ()
+
+    @property
+    def concerns(self) -> IssueScope:
+        """What it concerns: as the rule says, else what its class is about."""
+        return self.scope or _SCOPES.get(self.failure_class, "trainer")
 
     @property
     def failure(self) -> FailureClass:
@@ -103,7 +131,9 @@ class IssueRule(
         )
 
 
-class _Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RuleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A catalogue file."""
+
     rules: tuple[IssueRule, ...]
 
 
@@ -121,7 +151,7 @@ def parse_catalogue(text: str) -> tuple[IssueRule, ...]:
         msgspec.ValidationError: not a catalogue of this version.
         ValueError: two rules have one id.
     """
-    rules = msgspec.convert(YAML(typ="safe", pure=False).load(text), _Catalogue).rules
+    rules = msgspec.convert(YAML(typ="safe", pure=False).load(text), RuleFile).rules
     ids = [rule.id for rule in rules]
     twice = sorted({name for name in ids if ids.count(name) > 1})
     if twice:

@@ -50,8 +50,11 @@ def not_learning(log: LogText, found: Sequence[Figure], *, may_rise: bool) -> No
         found: the losses of the log.
         may_rise: the method's loss says nothing by its direction, as PPO's.
     """
-    series = _one_shape(found)
-    gradients = _one_shape(list(_figures(log, _GRADIENT)))
+    return judge_series(_one_shape(found), _one_shape(list(_figures(log, _GRADIENT))), may_rise=may_rise)
+
+
+def judge_series(series: Sequence[Figure], gradients: Sequence[Figure], *, may_rise: bool) -> NotLearning | None:
+    """As `not_learning`, from the losses and gradient norms themselves, wherever they were read."""
     return (
         _not_finite(series)
         or _no_gradient(gradients, series)

@@ -24,9 +24,11 @@ class IssueMatcher:
         self._patterns = [None if rule.pattern is None else line_pattern(rule.pattern) for rule in self.rules]
         self._always = [at for at, rule in enumerate(self.rules) if rule.pattern is not None and not rule.contains]
         self._ranks_of: dict[str, list[int]] = {}
+        self._api_ranks_of: dict[str, list[int]] = {}
         for at, rule in enumerate(self.rules):
+            ranks = self._api_ranks_of if rule.evidence == "api" else self._ranks_of
             for text in rule.contains:
-                self._ranks_of.setdefault(text, []).append(at)
+                ranks.setdefault(text, []).append(at)
 
     @property
     def literals(self) -> Iterable[str]:
@@ -45,6 +47,16 @@ class IssueMatcher:
             if pattern is None or _fits(pattern, line):
                 return self.rules[at]
         return None
+
+    def match_api(self, message: str) -> IssueRule | None:
+        """The first rule that an API's error fits: those for API errors, then those for log lines."""
+        message = " ".join(message.split())[:MAX_LINE_LENGTH]
+        likely = {at for text, ranks in self._api_ranks_of.items() if text in message for at in ranks}
+        for at in sorted(likely):
+            pattern = self._patterns[at]
+            if pattern is None or _fits(pattern, message):
+                return self.rules[at]
+        return self.match(message)
 
     def rule(self, issue_id: str) -> IssueRule | None:
         """The rule with this id; the spec's own wins."""

@@ -85,7 +85,7 @@ def _cause(job: RecordedJob, log: LogText) -> Diagnosis | None:
     if found.failure_class not in _SAYS_NOTHING:
         return found
     matcher = IssueMatcher(method=method)
-    by_reason = matcher.match(report.reason) if report.reason else None
+    by_reason = matcher.match_api(report.reason) if report.reason else None
     if by_reason is not None and by_reason.verdict != "expected":
         return _of_rule(by_reason, report.reason)
     seen = [issue for issue in report.issues if issue.verdict != "expected"]

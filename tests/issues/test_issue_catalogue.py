@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from runner.spec.patterns import line_pattern
 from runner.issues.catalogue import load_catalogue, parse_catalogue
 from runner.results import FailureClass
+from runner.spec.patterns import line_pattern
 
 RULE = "{id: a, title: t, class: oom, verdict: error, cause: c"
 
