@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--metric", help="With RUN: print the recorded points of this metric.")
 @with_state
 def command(run: str | None, limit: int, spec: str | None, trend: bool, metric: str | None, state: Path) -> int:
-    """List recorded runs, newest first, or show RUN again (the beginning of its id is enough)."""
+    """List recorded runs, newest first, or show RUN again (`last`, or the beginning of its id)."""
     from runner.cli.summary import print_run
     from runner.store.store import Store
 

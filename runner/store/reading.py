@@ -16,6 +16,7 @@ from runner.history import LatestJob, Lease, RecordedRun, RunSummary, open_lease
 from runner.results import AnyEvent, JobFinished, JobJudged, Outcome, RunStarted, Target, decode_event
 from runner.store.writing import kind_of
 
+LAST = "last"
 KINDS = frozenset(kind_of(event) for event in get_args(AnyEvent))
 
 _SUMMARY = """
@@ -82,11 +83,16 @@ def _summary(row: tuple[Any, ...]) -> RunSummary:
 
 
 def run_named(connection: sqlite3.Connection, prefix: str) -> str:
-    """The whole id of the run that `prefix` begins.
+    """The whole id of the run that `prefix` begins; `last` is the newest one.
 
     Raises:
         StoreError: none does, or several do.
     """
+    if prefix == LAST:
+        newest = connection.execute("SELECT run FROM runs ORDER BY id DESC LIMIT 1").fetchone()
+        if newest is None:
+            raise StoreError("no runs are recorded here yet; `runspec specs/cpt.yaml` makes one")
+        return str(newest[0])
     rows = connection.execute(
         """
         SELECT run FROM events WHERE run = ?1

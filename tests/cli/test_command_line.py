@@ -329,6 +329,12 @@ def test_nothing_recorded_is_said_with_what_makes_a_record(runspec, name):
     assert "`runspec specs/cpt.yaml` makes one" in said.out + said.err
 
 
+def test_last_run_of_nothing_says_so(runspec):
+    said = runspec("history", "last")
+    assert said.code == 2
+    assert "no runs are recorded here yet" in said.err
+
+
 def test_unknown_run_is_refused(runspec):
     assert runspec("logs", "feedbeef").code == 2
 

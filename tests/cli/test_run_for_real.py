@@ -78,6 +78,7 @@ def test_rendering_again_changes_nothing(finished, home):
 def test_history_shows_the_run_again(finished, home):
     (run,) = re.findall(r"^([0-9a-f]{8}) ", home.process("history").out, re.MULTILINE)
     assert home.process("history", run[:4]).out == finished.out
+    assert home.process("history", "last").out == finished.out
 
 
 def test_history_has_the_losses_that_were_posted(finished, home):
