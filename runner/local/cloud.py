@@ -88,7 +88,8 @@ class EmbeddedCloud:
 
     def __init__(self, state_dir: Path, options: CloudOptions | None = None) -> None:
         self._options = options or CloudOptions()
-        self._state_dir = state_dir
+        # Pods run in folders of their own, where a relative path would lead elsewhere.
+        self._state_dir = state_dir.resolve()
         self._cleanup = AsyncExitStack()
         self._endpoints: Endpoints | None = None
         self._pods: PodHost | None = None
