@@ -16,7 +16,7 @@ from runner.reports.evidence import UNJUDGED, JobReport
 from runner.reports.markdown import Markdown, code, environment, escaped, inline
 from runner.reports.phrases import joined
 from runner.reports.standing import DocumentModel, PhaseResult, Standing, Status, TemplateStanding
-from runner.results import Outcome
+from runner.results import IssueObserved, Outcome
 
 SHOWN_RESULTS = 20
 _METHOD_ORDER = ("sft", "dpo", "rlhf", "orpo", "cpt")
@@ -216,6 +216,23 @@ def _findings_of(job: JobReport) -> Iterator[Markdown]:
         yield Markdown(f"pod {code(pod.name)} is not proven gone: {escaped(pod.why)}")
 
 
+def fixed(standing: Standing) -> list[Markdown]:
+    """Failures that the spec declares as known, shown by earlier results and no longer by the newest pass."""
+    shown = standing.decisive
+    if shown is None or shown.outcome is not Outcome.PASSED:
+        return []
+    earlier = [one for one in standing.results if one.target is shown.target and one.at < shown.at and one.has_verdict]
+    known = {issue.issue: issue for one in earlier for issue in one.issues if _is_known_failure(issue)}
+    gone = [issue for name, issue in sorted(known.items()) if name not in {issue.issue for issue in shown.issues}]
+    return [
+        Markdown(f"known issue {code(issue.issue)} is no longer seen: fixed? ({inline(issue.title)})") for issue in gone
+    ]
+
+
+def _is_known_failure(issue: IssueObserved) -> bool:
+    return issue.failure_class == "known_issue" and issue.verdict == "error"
+
+
 def metrics(result: PhaseResult) -> list[Markdown]:
     """The curves that were collected, a line a job and metric; says so when there are none."""
     lines = [Markdown(phrases.of_job(result, job) + phrases.series(one)) for job in result.jobs for one in job.series]
@@ -244,6 +261,7 @@ def _templates(overrides: tuple[tuple[str, str], ...]) -> Environment:
             "devices": devices,
             "evidence": phrases.evidence,
             "findings": findings,
+            "fixed": fixed,
             "heading": phrases.heading,
             "in_short": phrases.in_short,
             "job_ids": job_ids,
