@@ -105,11 +105,18 @@ def _edited(region: Region, content: str, file: str) -> Diagnostic:
 
 def _diff(now: list[str], new: list[str], file: str, offset: int) -> str:
     lines = list(unified_diff(now, new, f"{file} (region at line {offset})", "rendered", lineterm="", n=1))
-    shown = [line[:1] + visible(line[1:], longest=160) if line[:1] in "+- " else line for line in lines]
+    shown = [_harmless(line, longest=160) for line in lines]
     if len(shown) > _MOST_DIFF_LINES:
         rest = len(shown) - _MOST_DIFF_LINES
         shown = [*shown[:_MOST_DIFF_LINES], f"… and {rest} more lines"]
     return "\n".join(shown)
+
+
+def _harmless(line: str, *, longest: int) -> str:
+    """A line of a diff for a terminal, its sign and its indentation kept."""
+    text = line[1:]
+    indent = len(text) - len(text.lstrip(" "))
+    return line[:1] + text[:indent] + visible(text[indent:], longest=longest) if line[:1] in "+- " else line
 
 
 def _begin_span(region: Region, file: str) -> Span:
@@ -146,7 +153,7 @@ def document_diff(old: bytes, new: bytes, file: str) -> str:
     """What a render would change, as a unified diff; empty when the document is up to date."""
     before, after = (text.decode("utf-8", "replace").splitlines() for text in (old, new))
     lines = unified_diff(before, after, file, f"{file} (rendered)", lineterm="")
-    return "\n".join(line[:1] + visible(line[1:], longest=400) if line[:1] in "+- " else line for line in lines)
+    return "\n".join(_harmless(line, longest=400) for line in lines)
 
 
 def check_document(path: Path, model: DocumentModel, *, force: bool = False) -> str:
