@@ -96,7 +96,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     await answer.write(_event("connected", {"job_id": job_id}))
     sent: set[str] = set()
     quiet_s = 0.0
-    while True:
+    while request.transport is not None and not request.transport.is_closing():
         fresh = [row for row in _sorted(lab.store.newest_first("predictions", job_id)) if row["id"] not in sent]
         for row in fresh:
             sent.add(row["id"])
@@ -106,6 +106,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
             quiet_s = 0.0
             await answer.write(_event("heartbeat", {"timestamp": lab.now()}))
         await asyncio.sleep(LOOK_EVERY_S)
+    return answer
 
 
 def _own_predictions(request: web.Request) -> tuple[str, list[Doc]]:
