@@ -234,9 +234,17 @@ def _is_known_failure(issue: IssueObserved) -> bool:
 
 
 def metrics(result: PhaseResult) -> list[Markdown]:
-    """The curves that were collected, a line a job and metric; says so when there are none."""
-    lines = [Markdown(phrases.of_job(result, job) + phrases.series(one)) for job in result.jobs for one in job.series]
+    """The curves that were collected, a line a job and metric; metrics without a number share a line."""
+    lines = [line for job in result.jobs for line in _metrics_of(result, job)]
     return lines or [Markdown("none were received")]
+
+
+def _metrics_of(result: PhaseResult, job: JobReport) -> Iterator[Markdown]:
+    head = phrases.of_job(result, job)
+    yield from (Markdown(head + phrases.series(one)) for one in job.series if one.points)
+    silent = [code(one.name) for one in job.series if not one.points]
+    if silent:
+        yield Markdown(f"{head}reported without a number: {', '.join(silent)}")
 
 
 def bad_template(name: str, exc: TemplateError) -> Diagnostic:
