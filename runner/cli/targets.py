@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from runner.artifacts.workshop import Workshop
+from runner.cli.pod_downloads import PodDownloads
 from runner.cli.pod_kit import open_kit
 from runner.cli.system import SystemClock
 from runner.datasets.source import check_dataset, open_dataset
@@ -137,7 +138,7 @@ async def _connected(
             clock=SystemClock(),
             datasets=Datasets(),
             pace=pace,
-            models=Workshop(lab, (state_dir / "models").resolve()),
+            models=Workshop(lab if kit is None else PodDownloads(cloud, kit), (state_dir / "models").resolve()),
             sdk=sdk,
             kit=kit,
         )

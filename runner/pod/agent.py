@@ -9,7 +9,7 @@ nobody who he is:
 
     GET  /health            what the pod is doing
     GET  /logs?offset=N     the log from byte N; `X-Next-Offset` says where to go on
-    GET  /artifact          the trained model as a tar, with `X-Content-SHA256`; takes `Range`
+    GET  /artifact          the trained model as a tar (`?format=zip` for a zip), with `X-Content-SHA256`; takes `Range`
     POST /generate          {"prompts": [...], "max_tokens": 32, "base": false}; 202 while the model is thinking
 
 Environment: RUNSPEC_DEADLINE (seconds since 1970, absolute, so that a restart gains nothing), RUNSPEC_AGENT_TOKEN,
@@ -35,6 +35,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NoReturn
@@ -129,16 +130,16 @@ class Pod:
             "model": (self.workspace / MODEL / "runspec_model.json").is_file(),
         }
 
-    def artifact(self) -> tuple[Path, str] | None:
-        """The model as a tar with its checksum, packed once; None while there is none."""
-        root, packed = self.workspace / MODEL, self.workspace / ".artifact.tar"
+    def artifact(self, form: str = "tar") -> tuple[Path, str] | None:
+        """The model as one file with its checksum, packed once; None while there is none."""
+        root, packed = self.workspace / MODEL, self.workspace / f".artifact.{form}"
         ended = self.ended
         if ended is None or ended["code"] != 0 or not root.is_dir():
             return None
         with self.lock:
-            digest = packed.with_suffix(".sha256")
+            digest = packed.with_name(f"{packed.name}.sha256")
             if not digest.is_file():
-                pack(root, packed)
+                (pack_zip if form == "zip" else pack)(root, packed)
                 digest.write_text(sha256_of(packed))
             return packed, digest.read_text()
 
@@ -175,6 +176,16 @@ def pack(root: Path, target: Path) -> None:
                 entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = 0, 0, 0, "", ""
                 with path.open("rb") as content:
                     tar.addfile(entry, content)
+
+
+def pack_zip(root: Path, target: Path) -> None:
+    """As `pack`, in the form in which the lab gives out models."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and not path.is_symlink():
+                entry = zipfile.ZipInfo(path.relative_to(root).as_posix())
+                with path.open("rb") as content, archive.open(entry, "w", force_zip64=True) as packed:
+                    shutil.copyfileobj(content, packed, FILE_CHUNK)
 
 
 def sha256_of(path: Path) -> str:
@@ -216,7 +227,7 @@ class Handler(BaseHTTPRequestHandler):
         elif where.path == "/logs":
             self._send_log(parse_qs(where.query))
         elif where.path == "/artifact":
-            self._send_artifact()
+            self._send_artifact(parse_qs(where.query))
         else:
             self._answer(404, {"error": "not found"})
 
@@ -273,12 +284,14 @@ class Handler(BaseHTTPRequestHandler):
         self._head(200, "text/plain; charset=utf-8", len(content), {"X-Next-Offset": str(offset + len(content))})
         self.wfile.write(content)
 
-    def _send_artifact(self) -> None:
-        found = self.pod.artifact()
+    def _send_artifact(self, query: dict[str, list[str]]) -> None:
+        form = "zip" if query.get("format") == ["zip"] else "tar"
+        found = self.pod.artifact(form)
         if found is None:
             self._answer(409, {"error": "there is no trained model yet"})
             return
         path, digest = found
+        kind = "application/zip" if form == "zip" else "application/x-tar"
         size = path.stat().st_size
         first, last = part_of(self.headers.get("Range", ""), size)
         if first > last:
@@ -287,7 +300,12 @@ class Handler(BaseHTTPRequestHandler):
         more = {"X-Content-SHA256": digest, "Accept-Ranges": "bytes"}
         if last - first + 1 < size:
             more["Content-Range"] = f"bytes {first}-{last}/{size}"
-        self._head(206 if "Content-Range" in more else 200, "application/x-tar", last - first + 1, more)
+        self._head(
+            206 if "Content-Range" in more else 200,
+            kind,
+            last - first + 1,
+            more,
+        )
         with path.open("rb") as file:
             file.seek(first)
             left = last - first + 1

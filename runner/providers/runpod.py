@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -18,7 +18,7 @@ from runner.ports import ProviderErrorKind as Kind
 from runner.providers.clock import SystemClock
 from runner.providers.faults import Call, json_body
 from runner.providers.http import Host
-from runner.providers.readers import ShapeError, items, mapping, maybe_mapping, number
+from runner.providers.readers import ShapeError, items, mapping, maybe_mapping, number, text, whole
 from runner.providers.runpod_wire import (
     create_body,
     next_cursor,
@@ -123,6 +123,19 @@ class RunPod:
             if cursor is None:
                 return tuple(pods.values())
             seen.add(cursor)
+
+    async def address_of(self, pod_id: str, port: int) -> str:
+        """Where an HTTP port of a running pod is reached from outside: RunPod's proxy, or what the pod itself says.
+
+        Raises:
+            ProviderError: `transient` while the pod does not say.
+        """
+        if (urlsplit(self._host.base_url).hostname or "").endswith("runpod.io"):
+            return f"https://{_segment(pod_id)}-{port}.proxy.runpod.net"
+        found = await self._host.fetch(self._get(f"/pods/{_segment(pod_id)}"), lambda answer: _address(answer, port))
+        if found is None:
+            raise ProviderError(f"pod {pod_id} does not say where its port {port} is", kind=Kind.TRANSIENT)
+        return found
 
     async def terminate_pod(self, pod_id: str) -> None:
         """End one pod; also fine when RunPod says that there is none.
@@ -289,6 +302,15 @@ def _is_new(line: LogLine, seen: dict[str, None]) -> bool:
     if len(seen) > _REMEMBERED_IDS:
         del seen[next(iter(seen))]
     return True
+
+
+def _address(answer: Any, port: int) -> str | None:
+    ports = maybe_mapping(mapping(answer, "a pod").get("runtime")).get("ports")
+    for entry in ports if isinstance(ports, list) else []:
+        source = maybe_mapping(entry)
+        if whole(source.get("private")) == port:
+            return f"http://{text(source.get('ip')) or '127.0.0.1'}:{whole(source.get('public'))}"
+    return None
 
 
 def _read_terminated(answer: Any) -> bool:

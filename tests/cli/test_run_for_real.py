@@ -168,3 +168,11 @@ def outside(document: bytes) -> bytes:
     """What the author wrote: without the regions, and without the ticks and words of keyed checkboxes."""
     text = re.sub(rb"(<!-- runspec:begin (\S+) -->\n).*?<!-- runspec:end \2 [^\n]*", rb"\1", document, flags=re.DOTALL)
     return re.sub(rb"\[[ x]\](.*<!-- runspec:check \S+ -->).*", rb"[ ]\1", text)
+
+
+def test_a_pod_of_our_own_making_passes_the_same_phase(home):
+    said = home.process(
+        "specs/sft.yaml", "--phase", "basic", "--set", "watch_steps=10", "--via", "runpod", "--doc", "none"
+    )
+    assert said.code == 0, said.err
+    assert said.last_line.startswith("✓ passed · 5 of 5 criteria · rehearsed on local")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zipfile
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,18 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from runner.cli.pod_downloads import PodDownloads
 from runner.cli.pod_kit import Kit, Trainer
 from runner.engine.naming import deadline_of, marker
+from runner.errors import ModelError, ProviderError
 from runner.local.cloud import CloudOptions, EmbeddedCloud
 from runner.local.faults import Rule
 from runner.local.lifecycle import Delays
 from runner.plan import PlannedJob, Selection, make_plan
 from runner.ports import JobTicket
+from runner.providers.connect import open_runpod
 from runner.providers.runpod_wire import create_body
+from runner.providers.settings import Settings
 from runner.results import Target
 from runner.spec.loader import find_phase, load_spec
 
@@ -39,7 +45,10 @@ def job() -> PlannedJob:
 @pytest.fixture
 async def cloud(tmp_path: Path) -> AsyncIterator[EmbeddedCloud]:
     trainer = tmp_path / "trainer.py"
-    trainer.write_text("import pathlib; pathlib.Path('fine_tuned_model').mkdir(); print('trained')\n")
+    trainer.write_text(
+        "import pathlib; model = pathlib.Path('fine_tuned_model'); model.mkdir()\n"
+        "(model / 'weights').write_text('trained')\n"
+    )
     delays = Delays(provision_s=0, start_s=0, terminate_s=0.05, restart_s=0.1, grace_s=0.2)
     async with EmbeddedCloud(tmp_path / "cloud", CloudOptions(delays=delays, trainer=trainer)) as cloud:
         yield cloud
@@ -122,9 +131,9 @@ async def test_a_refused_key_makes_it_insist_and_it_never_exits(cloud, account, 
     await until(lambda: not cloud.pods.pods())
 
 
-async def test_the_job_trains_and_what_it_made_can_be_fetched_until_the_pod_ends_itself(cloud, account, job):
+async def test_the_job_trains_and_what_it_made_can_be_fetched_until_the_pod_ends_itself(cloud, account, job, tmp_path):
     pod = await account(
-        "POST", "/pods", json=body_of(cloud, job, deadline=soon(600), RUNSPEC_LINGER_S="4")
+        "POST", "/pods", json=body_of(cloud, job, deadline=soon(600), RUNSPEC_LINGER_S="6")
     )  # fmt: skip
     await until(lambda: {"[agent] serving", "The agent serves the model"} <= said(cloud, pod["id"]))
     port = (await account("GET", f"/pods/{pod['id']}"))["runtime"]["ports"][0]["public"]
@@ -132,6 +141,16 @@ async def test_the_job_trains_and_what_it_made_can_be_fetched_until_the_pod_ends
     async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/health", headers=token) as answer:
         health = await answer.json()
     assert (health["phase"], health["exit_code"]) == ("ended", 0)
+    settings = Settings.of_local(asdict(cloud.endpoints))
+    async with open_runpod(settings) as runpod:
+        downloads = PodDownloads(runpod, Kit(Trainer("", ""), b"key"))
+        archive = await downloads.download_model("job-1", to=tmp_path / "model.zip", max_bytes=10**6)
+        with pytest.raises(ModelError, match="more than the 10"):
+            await downloads.download_model("job-1", to=tmp_path / "big.zip", max_bytes=10)
+        with pytest.raises(ProviderError, match="is gone"):
+            await downloads.download_model("job-2", to=tmp_path / "none.zip", max_bytes=10)
+    assert archive.is_checked
+    assert zipfile.ZipFile(tmp_path / "model.zip").read("weights") == b"trained"
     assert 0 < health["left_s"] <= 600
     await until(lambda: not cloud.pods.pods())
 
