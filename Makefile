@@ -27,7 +27,9 @@ check: .venv/ready-for-tests ## what CI checks beside the tests
 		|| (echo "runspec needs Python 3.11 or newer; name one with PYTHON=python3.12"; exit 1)
 	@echo "setting up .venv (a few minutes the first time: torch is large)"
 	$(PYTHON) -m venv .venv
-	$(if $(TORCH_INDEX),$(PIP) 'torch>=2.6,<2.14' --index-url $(TORCH_INDEX))
+ifneq ($(TORCH_INDEX),)
+	$(PIP) 'torch>=2.6,<2.14' --index-url $(TORCH_INDEX)
+endif
 	$(PIP) -e '.[train]'
 	@touch $@
 
