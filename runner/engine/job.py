@@ -154,9 +154,17 @@ class JobRun:
         state.evidence.close()
         verdicts = self._judge(early)
         await state.record_if_possible(JobJudged(at=state.now(), job=state.key, verdicts=verdicts))
+        await self._record_causes(is_whole=not is_interrupted_hard)
         finished = self._conclude(verdicts, saving)
         await state.record_if_possible(finished)
         return finished
+
+    async def _record_causes(self, *, is_whole: bool) -> None:
+        """What explains the end, beside what the log said while it went on. It changes no verdict: those are given."""
+        if self._stop is not None and self._stop.failure_class in (FailureClass.PROVIDER, FailureClass.CAPACITY):
+            await self._state.record_api_issue(self._stop.reason)
+        if is_whole and (self._stop is None or self._stop.failure_class not in NO_VERDICT):
+            await self._state.record_closing_issues()
 
     async def _run_on_failure(self) -> None:
         for step in self._state.job.phase.on_failure:

@@ -10,6 +10,8 @@ from runner.conditions.evidence import Evidence
 from runner.engine.recorder import Recorder
 from runner.engine.vigil import Vigil
 from runner.history import Lease as OpenLease
+from runner.issues.catalogue import IssueRule
+from runner.issues.closing import closing_issues
 from runner.issues.matcher import IssueMatcher
 from runner.plan import PlannedJob
 from runner.ports import Clock, JobTicket
@@ -81,8 +83,23 @@ class JobState:
         issues = [event for number, line in enumerate(lines, first) if (event := self._issue_in(line, number))]
         await self.record(LogsObserved(at=self.now(), job=self.key, first=first, lines=lines), *issues)
 
+    async def record_api_issue(self, message: str) -> None:
+        """Record the known issue behind what a cloud or lab answered, if there is one."""
+        event = self._issue(self._matcher.match_api(message), message)
+        if event is not None:
+            await self.record_if_possible(event)
+
+    async def record_closing_issues(self) -> None:
+        """Record the known issues that only the whole evidence shows; for when nothing more can come."""
+        found = closing_issues(self.evidence, self.job.spec.template.method)
+        events = [event for issue in found if (event := self._issue(self._matcher.rule(issue)))]
+        if events:
+            await self.record_if_possible(*events)
+
     def _issue_in(self, line: LogLine, number: int) -> IssueObserved | None:
-        rule = self._matcher.match(line.text)
+        return self._issue(self._matcher.match(line.text), line.text, number)
+
+    def _issue(self, rule: IssueRule | None, text: str = "", number: int | None = None) -> IssueObserved | None:
         if rule is None or rule.id in self._issues:
             return None
         self._issues.add(rule.id)
@@ -96,7 +113,7 @@ class JobState:
             cause=rule.cause,
             fix=rule.fix,
             log_line=number,
-            text=line.text[:400],
+            text=text[:400],
         )
 
     def adopt(self, lease: OpenLease, *, billed_s: float) -> None:

@@ -9,6 +9,10 @@ from runner.issues.catalogue import IssueRule, load_catalogue
 from runner.spec.models import KnownIssue, Method
 from runner.spec.patterns import LinePattern, PatternTooCostlyError, line_pattern
 
+_DIGITS = str.maketrans("123456789", "0" * 9)
+_MOST_KINDS = 4_096
+"""Kinds of lines that are remembered; a training has some dozens."""
+
 
 class IssueMatcher:
     """The rules for one template, in the order in which they are tried.
@@ -25,10 +29,14 @@ class IssueMatcher:
         self._always = [at for at, rule in enumerate(self.rules) if rule.pattern is not None and not rule.contains]
         self._ranks_of: dict[str, list[int]] = {}
         self._api_ranks_of: dict[str, list[int]] = {}
+        self._alike: dict[str, list[int]] = {}
+        self._kinds: dict[str, Sequence[int]] = {}
         for at, rule in enumerate(self.rules):
             ranks = self._api_ranks_of if rule.evidence == "api" else self._ranks_of
             for text in rule.contains:
                 ranks.setdefault(text, []).append(at)
+                if rule.evidence != "api":
+                    self._alike.setdefault(text.translate(_DIGITS), []).append(at)
 
     @property
     def literals(self) -> Iterable[str]:
@@ -41,12 +49,23 @@ class IssueMatcher:
         A pattern that cannot be searched in bounded time does not fit.
         """
         line = line[:MAX_LINE_LENGTH]
-        likely = [at for text, ranks in self._ranks_of.items() if text in line for at in ranks]
-        for at in sorted({*self._always, *likely}) if likely else self._always:
-            pattern = self._patterns[at]
-            if pattern is None or _fits(pattern, line):
-                return self.rules[at]
+        for at in self._likely(line):
+            rule, pattern = self.rules[at], self._patterns[at]
+            is_there = not rule.contains or any(text in line for text in rule.contains)
+            if is_there and (pattern is None or _fits(pattern, line)):
+                return rule
         return None
+
+    def _likely(self, line: str) -> Sequence[int]:
+        """Ranks of the rules whose texts the line may contain; lines that differ in digits are looked at once."""
+        kind = line.translate(_DIGITS)
+        known = self._kinds.get(kind)
+        if known is None:
+            found = {at for text, ranks in self._alike.items() if text in kind for at in ranks}
+            known = sorted({*self._always, *found})
+            if len(self._kinds) < _MOST_KINDS:
+                self._kinds[kind] = known
+        return known
 
     def match_api(self, message: str) -> IssueRule | None:
         """The first rule that an API's error fits: those for API errors, then those for log lines."""

@@ -22,6 +22,7 @@ _FAILED = re.compile(
     r"|forbidden|not allowed|not found|unavailable|dropped|lost|unbound|reset by peer|aborted|giving up"
     r"|(->|=>|status|code|http|:|got|returned|with)[\s=:]*[345]\d\d\b"
 )
+_SURE = re.compile(r"\bsent\b.{0,80}\bsuccess|\bsuccessfully (sent|posted|delivered)")
 _DONE = re.compile(
     r"(->|=>|status|code|http|:|got|returned|with)[\s=:]*2\d\d\b|\bsent\b|success|delivered|accepted|\bok\b|posted"
 )
@@ -88,11 +89,14 @@ def read_posts(log: LogText) -> dict[Kind, Posts]:
 
 def _take(posts: dict[Kind, Posts], line: Line) -> None:
     kind = kind_of(line.text)
-    low = line.text.lower()
+    # An alert about a failure is no failure of an alert.
+    low = line.text.lower().replace("job_failed", "job_ended")
     if kind is None:
         return
     if kind == "alert" and "read timed out" in low:
         posts[kind].put(line, is_delivered=True)  # the lab handles an alert before it answers
+    elif _SURE.search(low):
+        posts[kind].put(line, is_delivered=True)
     elif _FAILED.search(low):
         posts[kind].put(line, is_delivered=False)
     elif _DONE.search(low):

@@ -78,6 +78,12 @@ def test_failure_outranks_every_warning_and_lost_post():
     assert (found.failure_class, found.also) == ("dataset_wrong_format", ("metrics_post_failed",))
 
 
+def test_an_alert_about_a_failure_is_no_failed_alert():
+    sent = "[INFO] [Alert] Sent job_failed alert successfully\n"
+    found = diagnose(LogText(samples.STARTED + samples.traceback("KeyError: 'chosen'") + sent), exit_code=1)
+    assert (found.failure_class, found.also) == ("dataset_wrong_format", ())
+
+
 def test_text_before_the_failure_that_training_got_over_is_not_its_cause():
     text = samples.STARTED + samples.traceback("torch.OutOfMemoryError: CUDA out of memory.") + samples.STEPS
     found = diagnose(LogText(text + samples.traceback("OSError: [Errno 28] No space left on device")), exit_code=1)

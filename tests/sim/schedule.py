@@ -23,6 +23,7 @@ from runner.ports import JobTicket, PodRequest
 from runner.results import (
     AnyEvent,
     Generated,
+    IssueObserved,
     JobFinished,
     JobJudged,
     JobStarted,
@@ -310,6 +311,7 @@ class Simulation:
             if isinstance(event, PodUnconfirmed):
                 self.report.marks.add("pod unconfirmed")
         self.report.marks |= {f"job {event.outcome}" for event in finished}
+        self.report.marks |= {f"issue {event.issue}" for event in events if isinstance(event, IssueObserved)}
         self.report.marks |= {f"class {event.failure_class}" for event in finished if event.failure_class}
 
     def _check_green(self, events: Sequence[Any], finished: Sequence[JobFinished]) -> None:
