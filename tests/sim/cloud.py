@@ -488,7 +488,14 @@ class SimLab(_Port):
         job = self._world.jobs[lab_job_id]
         steps = 0 if job.refused else job.step(self._world.now_s)
         points = [
-            MetricPoint(step=n, values={"train_loss": float("nan") if n == job.nan_at else 4.0 / (1 + n / 20)})
+            MetricPoint(
+                step=n,
+                values={
+                    "train_loss": float("nan") if n == job.nan_at else 4.0 / (1 + n / 20),
+                    "grad_norm": 1.0,
+                    "samples_per_second": 1 / job.step_s,
+                },
+            )
             for n in range(steps + 1)
             if job.started_s is not None and not job.refused and n % 5 == 0
         ]
