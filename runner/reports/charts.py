@@ -165,8 +165,14 @@ def loss_panel(panel: Panel, *, standalone: bool = False) -> Markup:
 
 
 def _lost(drawn: Sequence[Curve], scale: _Scale) -> list[tuple[float, str]]:
-    found = [(curve, curve.first_missing) for curve in drawn]
-    return [(scale.x(at), f"{curve.label}: no number at {at}") for curve, at in found if at is not None]
+    by_step: dict[int, list[str]] = {}
+    for curve in drawn:
+        if curve.first_missing is not None:
+            by_step.setdefault(curve.first_missing, []).append(curve.label)
+    return [
+        (scale.x(at), f"{labels[0] if len(labels) == 1 else f'{len(labels)} jobs'}: no number at {at}")
+        for at, labels in sorted(by_step.items())
+    ]
 
 
 def _scale(drawn: Sequence[Curve], threshold: tuple[float, str] | None) -> _Scale:
