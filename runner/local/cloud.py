@@ -24,11 +24,10 @@ from runner.local.lifecycle import Delays, PodHost
 from runner.local.pods import PodBackend, ProcessPods
 from runner.local.runpod_api import RunPodSettings, runpod_app
 from runner.local.runpod_edge import Keys
+from runner.local.trainer_bundle import bundle
 
 HOST = "127.0.0.1"
-HERE = Path(__file__).parent
-TRAINER = HERE / "trainer" / "standalone_trainer.py"
-BOOTSTRAP = HERE.parent / "pod" / "bootstrap.py"
+BOOTSTRAP = Path(__file__).parents[1] / "pod" / "bootstrap.py"
 SHUTDOWN_S = 2.0
 
 
@@ -58,7 +57,8 @@ class CloudOptions:
         lab_port, runpod_port: 0 takes a free one.
         backend: where pods run; None: processes below the state directory.
         lab_rate_limit_per_minute: per API key; sessions are not limited.
-        trainer, bootstrap: the files that the lab gives to its pods.
+        trainer: a script for the pods of the lab; None: the bundled trainer.
+        bootstrap: what starts a pod of the lab.
     """
 
     lab_port: int = 0
@@ -69,7 +69,7 @@ class CloudOptions:
     delays: Delays = field(default_factory=Delays)
     runpod: RunPodSettings = field(default_factory=RunPodSettings)
     lab_rate_limit_per_minute: int = 100
-    trainer: Path = TRAINER
+    trainer: Path | None = None
     bootstrap: Path = BOOTSTRAP
 
 
@@ -191,7 +191,7 @@ class EmbeddedCloud:
             clock=options.clock,
             credentials=credentials,
             data_dir=self._state_dir,
-            trainer=options.trainer,
+            trainer=bundle() if options.trainer is None else options.trainer.read_bytes(),
             bootstrap=options.bootstrap,
             http=await stack.enter_async_context(ClientSession()),
             rate_limit_per_minute=options.lab_rate_limit_per_minute,

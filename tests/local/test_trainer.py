@@ -21,8 +21,11 @@ from typing import Any
 
 import pytest
 
-from runner.local.trainer import standalone_trainer as trainer
-from runner.local.trainer import trainer_path
+from runner.local.trainer import metrics, reporter
+from runner.local.trainer.examples import Example, preference_pairs
+from runner.local.trainer.lab_http import Answer
+from runner.local.trainer.reporter import Job, Reporter
+from runner.local.trainer_bundle import bundle
 
 COLOURS = {"apple": "red", "sea": "blue", "tree": "green", "sun": "yellow", "coal": "black", "snow": "white"}
 LOG_LINE = re.compile(r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d] \[__main__] \[(INFO|WARNING|ERROR)] ")
@@ -153,9 +156,10 @@ def start(lab: Lab, config: Path, job: str, *, steps: int = 40) -> subprocess.Po
         "METRICS_API_URL": f"{lab.url}/api/training/local/metrics", "ALERT_API_URL": f"{lab.url}/api/alerts/trigger",
         "RUNSPEC_TRAINER_MIN_STEPS": str(steps), "RUNSPEC_TRAINER_MAX_STEPS": str(steps),
     }  # fmt: skip
+    (config.parent / "standalone_trainer.py").write_bytes(bundle())
     return subprocess.Popen(
-        [sys.executable, str(trainer_path()), "--config", str(config), "--execution-id", job],
-        env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [sys.executable, "standalone_trainer.py", "--config", str(config), "--execution-id", job],
+        cwd=config.parent, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
 
@@ -218,9 +222,11 @@ def test_unreadable_config_ends_with_1_and_no_alert(lab: Lab, tmp_path: Path) ->
     assert lab.alerts["unreadable"] == []
 
 
-def test_bad_arguments_end_with_2() -> None:
-    done = subprocess.run([sys.executable, str(trainer_path())], capture_output=True, text=True, timeout=30)
-    assert done.returncode == 2
+def test_bad_arguments_end_with_2_where_there_is_only_the_standard_library(tmp_path: Path) -> None:
+    script = tmp_path / "standalone_trainer.py"
+    script.write_bytes(bundle())
+    done = subprocess.run([sys.executable, "-I", "-S", str(script)], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2, done.stderr
     assert "--config" in done.stderr
 
 
@@ -244,10 +250,10 @@ def test_invalid_json_names_its_line(lab: Lab, tmp_path: Path) -> None:
 
 def test_telemetry_without_a_lab_does_not_raise(caplog: pytest.LogCaptureFixture) -> None:
     # Port 9 of loopback: nothing listens there.
-    job = trainer.Job("j", "t", "u", "http://127.0.0.1:9/m", "http://127.0.0.1:9/a", "", timeout_s=1)
-    reporter = trainer.Reporter(job, "model")
-    reporter.metric({"step": 1})
-    reporter.ended("job_completed")
+    job = Job("j", "t", "u", "http://127.0.0.1:9/m", "http://127.0.0.1:9/a", "", timeout_s=1)
+    lab = Reporter(job, "model")
+    lab.metric({"step": 1})
+    lab.ended("job_completed")
     assert [record.message.split(": ")[0] for record in caplog.records] == [
         "[MetricsCallback] Failed to POST metrics to API",
         "[Alert] Failed to send alert",
@@ -257,25 +263,25 @@ def test_telemetry_without_a_lab_does_not_raise(caplog: pytest.LogCaptureFixture
 def test_a_lab_too_slow_for_the_metrics_still_hears_how_the_job_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     hung, posted = threading.Event(), []
 
-    def post(url: str, body: dict[str, Any], _headers: object, _timeout_s: float) -> trainer.Answer:
+    def post(url: str, body: dict[str, Any], _headers: object, _timeout_s: float) -> Answer:
         if url == "metrics":
             hung.wait(30)
         posted.append(body.get("type"))
-        return trainer.Answer(200, "")
+        return Answer(200, "")
 
-    monkeypatch.setattr(trainer, "post_json", post)
-    monkeypatch.setattr(trainer, "DRAIN_S", 0.05)
-    reporter = trainer.Reporter(trainer.Job("j", "t", "u", "metrics", "alerts", "", timeout_s=1), "model")
-    reporter.metric({"step": 1})
-    reporter.metric({"step": 2})
-    reporter.ended("job_completed")
+    monkeypatch.setattr(reporter, "post_json", post)
+    monkeypatch.setattr(reporter, "DRAIN_S", 0.05)
+    lab = Reporter(Job("j", "t", "u", "metrics", "alerts", "", timeout_s=1), "model")
+    lab.metric({"step": 1})
+    lab.metric({"step": 2})
+    lab.ended("job_completed")
     hung.set()
     assert posted[0] == "job_completed"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "3.2"])
 def test_what_json_has_no_number_for_becomes_null(value: Any) -> None:
-    assert trainer.finite(value) is None
+    assert metrics.finite(value) is None
 
 
 @pytest.mark.parametrize(
@@ -288,12 +294,12 @@ def test_what_json_has_no_number_for_becomes_null(value: Any) -> None:
     ],
 )
 def test_loss_trend_compares_the_halves_of_the_last_ten(losses: list[float], trend: str) -> None:
-    assert trainer.loss_trend(losses) == trend
+    assert metrics.loss_trend(losses) == trend
 
 
 def test_preference_pairs_come_from_ratings_of_the_same_prompt() -> None:
-    examples = [trainer.Example("q", "good", 1.0), trainer.Example("q", "bad", 0.2), trainer.Example("r", "x", 0.5)]
-    pairs, source = trainer.preference_pairs([], examples)
+    examples = [Example("q", "good", 1.0), Example("q", "bad", 0.2), Example("r", "x", 0.5)]
+    pairs, source = preference_pairs([], examples)
     assert pairs == [{"prompt": "q", "chosen": "good", "rejected": "bad"}]
     assert source == "ratings of the same prompt"
 
@@ -449,6 +455,10 @@ def test_rows_of_the_wrong_format_fail_with_the_librarys_own_error(lab: Lab, run
     assert run.code == 1
     assert "[Main] Training failed with error: KeyError: 'chosen'" in run.log
     assert "Full traceback:" in run.log
+    # Inside an archive a traceback still shows file, line and source.
+    assert re.search(
+        r'standalone_trainer\.py/trainer/preference\.py", line \d+, in run_dpo\n +trainer = DPOTrainer', run.log
+    )
     (alert,) = lab.alerts["wrong-rows"]
     assert (alert["type"], alert["status"]) == ("job_failed", "failed")
     assert alert["error_message"].startswith("KeyError: 'chosen'\n\nTraceback:\nTraceback (most recent call last)")

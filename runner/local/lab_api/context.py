@@ -27,7 +27,8 @@ class Lab:
 
     Attributes:
         data_dir: holds the stored datasets.
-        trainer, bootstrap: the files that pods get.
+        trainer: what pods download and run, a script or an archive that Python runs.
+        bootstrap: the file that starts them.
         url, runpod_url: this server and the embedded RunPod (its base ends in `/v2`); known once both listen.
         http: for the calls to RunPod and to webhooks.
         models: lets trained models answer; a question waits for the one before.
@@ -39,7 +40,7 @@ class Lab:
     clock: Clock
     credentials: Credentials
     data_dir: Path
-    trainer: Path
+    trainer: bytes = field(repr=False)
     bootstrap: Path
     http: ClientSession
     rate_limit_per_minute: int = 100

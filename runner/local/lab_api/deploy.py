@@ -12,7 +12,6 @@ import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -245,15 +244,9 @@ def _pod_env(lab: Lab, config: Doc, dataset: Doc, job: Doc, body: Mapping[str, A
         "TRAINING_CONFIG_ID": config["id"],
         "TRAINING_CONFIG_B64": _b64(msgspec.json.encode(pod_config(config["config_json"]))),
         "TRAINING_SCRIPT_B64": _b64(lab.bootstrap.read_bytes()),
-        **_trainer_env(lab.url, lab.trainer),
+        "RUNSPEC_TRAINER_URL": f"{lab.url}/downloads/standalone_trainer.py",
+        "RUNSPEC_TRAINER_SHA256": hashlib.sha256(lab.trainer).hexdigest(),
     }
-
-
-def _trainer_env(url: str, trainer: Path) -> dict[str, str]:
-    env = {"RUNSPEC_TRAINER_URL": f"{url}/downloads/standalone_trainer.py"}
-    if trainer.is_file():
-        env["RUNSPEC_TRAINER_SHA256"] = hashlib.sha256(trainer.read_bytes()).hexdigest()
-    return env
 
 
 def _b64(data: bytes) -> str:

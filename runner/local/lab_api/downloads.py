@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from runner.local.lab_api.context import LAB, Refusal
+from runner.local.lab_api.context import LAB
 
 
-async def trainer(request: web.Request) -> web.StreamResponse:
+async def trainer(request: web.Request) -> web.Response:
     """`standalone_trainer.py`, open to all, as the product's own trainer is on its public source host."""
-    path = request.app[LAB].trainer
-    if not path.is_file():
-        raise Refusal(404, "Not found")
-    return web.Response(body=path.read_bytes(), content_type="text/x-python")
+    return web.Response(body=request.app[LAB].trainer, content_type="application/octet-stream")
 
 
 ROUTES = [web.get("/downloads/standalone_trainer.py", trainer)]

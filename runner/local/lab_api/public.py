@@ -76,8 +76,7 @@ def _package(lab: Lab, row: Doc) -> bytes:
         archive.writestr("config.json", msgspec.json.format(msgspec.json.encode(row["config_json"]), indent=2))
         for number, dataset in enumerate(lab.store.attached(row["id"]), start=1):
             archive.writestr(f"data/{number}-{dataset['id']}.jsonl", stored_rows(lab, dataset))
-        if lab.trainer.is_file():
-            archive.writestr("standalone_trainer.py", lab.trainer.read_bytes())
+        archive.writestr("standalone_trainer.py", lab.trainer)
     return packed.getvalue()
 
 

@@ -26,8 +26,8 @@ from runner.local.model_server import (
     missing_libraries,
     worker_environment,
 )
+from runner.local.trainer_bundle import FILE_NAME, bundle
 
-TRAINER = Path(__file__).parents[1] / "trainer" / "standalone_trainer.py"
 MANIFEST = "runspec_model.json"
 MAX_UNPACKED_BYTES = 1 << 30
 MAX_FILES = 2000
@@ -111,7 +111,9 @@ async def _seed_model(lab: Lab) -> Path:
 
 
 async def _train(work: Path) -> None:
-    command = (sys.executable, "-I", str(TRAINER), "--config", str(work / "config.json"), "--execution-id", SEED)
+    script = work / FILE_NAME
+    script.write_bytes(bundle())
+    command = (sys.executable, "-I", str(script), "--config", str(work / "config.json"), "--execution-id", SEED)
     trainer = await asyncio.create_subprocess_exec(
         *command, cwd=work, env=worker_environment(), stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
