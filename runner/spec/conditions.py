@@ -166,7 +166,7 @@ class BaselineHolds(Written):
     absolute: float = Field(0.0, ge=0, description="How far from it in the metric's own unit; the wider limit counts.")
     window: int = Field(10, ge=1, description="Last points whose median is compared.")
     accepted: tuple[Accepted, ...] = Field(
-        (), description="Filled in from `baselines/accepted.yaml` when a run is planned; written by `runspec baseline accept`."
+        (), description="Filled in from `baselines/accepted.yaml` when a run is planned; see `runspec baseline accept`."
     )
 
 

