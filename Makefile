@@ -8,10 +8,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 .PHONY: demo test check clean
 
 demo: .venv/ready ## run the main job on the embedded cloud
-	$(BIN)/runspec specs/cpt.yaml
+	$(BIN)/runspec specs/cpt.yaml --phase basic
 
 test: .venv/ready-for-tests ## run the whole test suite, real training included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 check: .venv/ready-for-tests ## what CI checks beside the tests
 	$(BIN)/ruff check .
@@ -21,6 +21,7 @@ check: .venv/ready-for-tests ## what CI checks beside the tests
 	$(BIN)/runspec validate specs
 	$(BIN)/runspec schema --check
 	$(BIN)/runspec render --check
+	$(BIN)/python docs/generate.py --check
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
