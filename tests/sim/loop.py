@@ -109,14 +109,23 @@ class SimLoop(asyncio.BaseEventLoop):
         """Close the coroutines of a killed life now, so that no later life is disturbed when they are collected."""
         self._ready.clear()
         self._scheduled.clear()
+        # What a `finally` does needs a running loop, or its coroutines would be left over, never awaited.
+        asyncio._set_running_loop(self)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            for task in self.pending():
+            buried = 0
+            # Closing a coroutine runs its `finally`, which may make tasks of its own: they are buried too.
+            while buried < len(self.tasks):
+                task = self.tasks[buried]
+                buried += 1
                 task._log_destroy_pending = False
-                for _ in range(20):
+                for _ in range(0 if task.done() else 20):
                     with contextlib.suppress(BaseException):
                         task.get_coro().close()  # type: ignore[union-attr]
                         break
+        asyncio._set_running_loop(None)
+        self._ready.clear()
+        self._scheduled.clear()
         self.tasks.clear()
         self.close()
 
