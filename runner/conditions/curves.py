@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
 
@@ -32,7 +33,7 @@ def find_monotonic(condition: MetricIs, series: Series, scope: Scope) -> Finding
         if series.name != STEP and series.values[later] < series.values[earlier]:
             observed = f"{number(series.values[later])} at step {later:,} after {number(series.values[earlier])}"
             return scope.settle(False, "metrics", expected, observed, f"{cut(series.name)} step {later:,}")
-    return scope.settle(True, "metrics", expected, f"{counted(len(steps), 'value')} in order", _where(series, scope))
+    return scope.settle(True, "metrics", expected, f"{counted(len(steps), 'value')} in order", _where(series, steps))
 
 
 def find_median(condition: MetricIs, bound: Bound, series: Series, scope: Scope) -> Finding:
@@ -43,7 +44,7 @@ def find_median(condition: MetricIs, bound: Bound, series: Series, scope: Scope)
         return _too_few(series, scope, expected)
     middle = median(points)
     observed = f"median {number(middle)} of {counted(len(points), 'value')}"
-    return scope.settle(holds(bound, middle), "metrics", expected, observed, _where(series, scope))
+    return scope.settle(holds(bound, middle), "metrics", expected, observed, _where(series, series.steps(scope.until)))
 
 
 def find_spike(condition: MetricIs, spike: Spike, series: Series, scope: Scope) -> Finding:
@@ -59,7 +60,7 @@ def find_spike(condition: MetricIs, spike: Spike, series: Series, scope: Scope) 
             return scope.settle(True, "metrics", expected, observed, f"{cut(series.name)} step {steps[position]:,}")
     highest = max(points[spike.window :], default=max(points))
     observed = f"{counted(len(points), 'value')}, the highest after the first {spike.window} is {number(highest)}"
-    return scope.settle(False, "metrics", expected, observed, _where(series, scope))
+    return scope.settle(False, "metrics", expected, observed, _where(series, steps))
 
 
 LOCAL_DEVICE = "cpu (local)"
@@ -87,7 +88,7 @@ def find_baseline(condition: BaselineHolds, scope: Scope) -> Finding:
     limit = max(condition.absolute, condition.relative * abs(accepted.value))
     truth = abs(value - accepted.value) <= limit
     observed = f"{number(value)}, accepted {number(accepted.value)} ± {number(limit)} of run {cut(accepted.run, 40)}"
-    return scope.settle(truth, "metrics", expected, observed, _where(series, scope))
+    return scope.settle(truth, "metrics", expected, observed, _where(series, series.steps(scope.until)))
 
 
 def _accepted_for(condition: BaselineHolds, evidence: Evidence) -> Accepted | None:
@@ -104,6 +105,5 @@ def _too_few(series: Series, scope: Scope, expected: str) -> Finding:
     return scope.settle(False, "metrics", expected, observed)
 
 
-def _where(series: Series, scope: Scope) -> str:
-    steps = series.steps(scope.until)
+def _where(series: Series, steps: Sequence[int]) -> str:
     return f"{'' if series.name == STEP else cut(series.name) + ' '}steps {steps[0]:,}–{steps[-1]:,}"

@@ -342,3 +342,10 @@ def test_a_baseline_is_of_the_same_rows_and_device_and_has_two_limits(story, val
     told = told if value is None else told.metrics(dict.fromkeys(range(20), value))
     asked = {"baseline": "train_loss", "relative": "10 %", "accepted": ACCEPTED, **more}
     assert told.find(asked, closed=True).truth is truth
+
+
+def test_steps_that_arrive_late_and_out_of_order_can_be_asked_about(story):
+    told = story().metrics({21: 1.0}).metrics({5: 1.0, 10: 1.0})
+    finding = told.find({"never": {"metric": "step", "is": "monotonic"}, "until_step": 20}, closed=True)
+    assert finding.truth is False  # the order held, so it is not true that it never did
+    assert finding.observed == "2 values in order"
