@@ -16,7 +16,7 @@ from tests.sim.cloud import FAULTS
 from tests.sim.mutants import MUTANTS, Plant, planted
 from tests.sim.schedule import Schedule, simulate
 
-SEEDS = int(os.environ.get("RUNSPEC_SIM_SEEDS", "600"))
+SEEDS = int(os.environ.get("RUNSPEC_SIM_SEEDS", "300"))
 FIRST_SEED = int(os.environ.get("RUNSPEC_SIM_FIRST", "0"))
 MUST_REACH = {
     "adopted after an ambiguous create",
