@@ -41,16 +41,16 @@ class Attempts:
     async def run(self, past: JobPast) -> JobFinished | None:
         """The end of the last attempt, with every pod accounted for; None when there is no money for an attempt."""
         if past.can_attach and await self._is_alive(past):
-            state = self._new_state(Evidence())
-            finished = await self._one(state, attempt=past.attempt, past=past)
+            state, number = self._new_state(Evidence()), past.attempt
+            finished = await self._one(state, attempt=number, past=past)
         else:
             if past.lease is not None and not await self._clear_away(past, past.lease):
                 return await self._leaked(past)
             if not await self.ledger.reserve(self.job.key, self.job.worst_case_usd):
                 return None
-            state = self._new_state(_evidence_of(past))
-            finished = await self._one(state, attempt=past.attempt + 1)
-        for attempt in range(past.attempt + 2, past.attempt + 1 + MOST_ATTEMPTS):
+            state, number = self._new_state(_evidence_of(past)), past.attempt + 1
+            finished = await self._one(state, attempt=number)
+        for attempt in range(number + 1, number + MOST_ATTEMPTS):
             gpus = await self._bigger_gpus(finished, state)
             if not gpus or not await self.ledger.reserve(self.job.key, self.job.worst_case_usd):
                 return finished
@@ -83,7 +83,8 @@ class Attempts:
             names=self.names,
             via=self.via,
         )
-        before_usd = state.cost_usd
+        # What an earlier life has spent is in the ledger already, and comes back into the evidence with its events.
+        before_usd = state.cost_usd if past is None else past.proven_cost_usd
         try:
             return await JobRun(context, attempt=attempt, past=past).run()
         finally:

@@ -17,7 +17,7 @@ from runner.engine.steps.dataset import validate_dataset
 from runner.engine.steps.deploy import deploy_template
 from runner.engine.steps.model import ask_model, download_model
 from runner.engine.steps.wait import wait_for
-from runner.engine.stop import NO_VERDICT, StopJob
+from runner.engine.stop import NO_VERDICT, StopJob, cut_off_by
 from runner.errors import ProviderError
 from runner.results import (
     FailureClass,
@@ -56,6 +56,7 @@ class JobRun:
         self._stop: StopJob | None = None
         self._steps_done = 0
         self._is_leaked = False
+        self._is_cut_off = False
 
     async def run(self) -> JobFinished:
         """Run the job. However it ends, its pods are given back before this returns or raises."""
@@ -66,6 +67,10 @@ class JobRun:
             await self._run_steps(steps)
         except StopJob as stop:
             self._stop = stop
+        except BaseException as exc:
+            # What cut the job off says nothing about the template, so that it must not be judged as if it had ended.
+            self._is_cut_off, self._stop = True, cut_off_by(exc)
+            raise
         finally:
             finished = await uncancelled(self._finish())
         return finished
@@ -138,15 +143,22 @@ class JobRun:
 
     # --- the end ------------------------------------------------------------------------------------------------
 
+    @property
+    def _is_hurried(self) -> bool:
+        """Nothing is worth waiting for any more but the end of the pods."""
+        return self._is_cut_off or self._context.interrupt.level >= 2
+
     async def _finish(self) -> JobFinished:
         state = self._state
-        saving = self._saving()
-        early = judge(state.job.criteria, state.evidence)
-        is_interrupted_hard = self._context.interrupt.level >= 2
-        if self._stop is not None and not is_interrupted_hard:
-            await self._run_on_failure()
-        await self._release()
-        if not is_interrupted_hard:
+        try:
+            saving = self._saving()
+            early = judge(state.job.criteria, state.evidence)
+            if self._stop is not None:
+                await self._run_on_failure()
+        finally:
+            # Also when the disk is full or a step has a bug: neither may keep a pod alive.
+            await self._release()
+        if not self._is_hurried:
             await self._context.watch.look_once_more(state)
         self._context.watch.remove(state)
         if self._context.world.models is not None and state.lab_job_id is not None:
@@ -154,7 +166,7 @@ class JobRun:
         state.evidence.close()
         verdicts = self._judge(early)
         await state.record_if_possible(JobJudged(at=state.now(), job=state.key, verdicts=verdicts))
-        await self._record_causes(is_whole=not is_interrupted_hard)
+        await self._record_causes(is_whole=not self._is_hurried)
         finished = self._conclude(verdicts, saving)
         await state.record_if_possible(finished)
         return finished
@@ -168,6 +180,8 @@ class JobRun:
 
     async def _run_on_failure(self) -> None:
         for step in self._state.job.phase.on_failure:
+            if self._is_hurried:
+                return
             try:
                 await self._run_step(step)
             except StopJob:
@@ -178,15 +192,17 @@ class JobRun:
         state = self._state
         if not self._context.leases:
             return
-        await wind_down(self._context)
-        if state.lab_job_id is not None and not state.is_job_over:
-            # Ending the pod is what counts, and the lease does that.
-            with contextlib.suppress(ProviderError):
-                await end_lab_job(self._context)
-        reason = self._stop.reason if self._stop is not None else "the job is over"
-        for lease in reversed(self._context.leases):
-            if not await lease.release(reason):
-                self._is_leaked = True
+        try:
+            await wind_down(self._context)
+            if state.lab_job_id is not None and not state.is_job_over:
+                # Ending the pod is what counts, and the lease does that.
+                with contextlib.suppress(ProviderError):
+                    await end_lab_job(self._context)
+        finally:
+            reason = self._stop.reason if self._stop is not None else "the job is over"
+            for lease in reversed(self._context.leases):
+                if not await lease.release(reason):
+                    self._is_leaked = True
 
     def _judge(self, early: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
         """Verdicts on closed evidence; where something else broke, a criterion that only never got its chance is

@@ -16,7 +16,7 @@ from typing import Any
 from runner.engine.ending import Ending, end_pod, look_for
 from runner.engine.state import JobState
 from runner.engine.world import World
-from runner.errors import ProviderError, StoreError
+from runner.errors import ProviderError
 from runner.history import Lease as OpenLease
 from runner.results import PodCreated, PodGone, PodRefused, PodRequested, PodTerminating, PodUnconfirmed
 
@@ -44,6 +44,7 @@ class Lease:
         self._world = world
         self._creating: asyncio.Task[Created] | None = None
         self._is_over = True
+        self._was_looked_for = False
 
     @classmethod
     def adopted(cls, state: JobState, world: World, lease: OpenLease) -> Lease:
@@ -73,6 +74,7 @@ class Lease:
                 await self._refused(exc.kind, str(exc))
                 raise
             pods = await look_for(self._world, name=self.name)
+            self._was_looked_for = True
             if not pods:
                 raise
             found = pods[0]
@@ -92,17 +94,25 @@ class Lease:
         if self._is_over:
             return True
         state = self._state
+        pod_id = await self._known_id()
         await state.record_if_possible(
-            PodTerminating(at=state.now(), job=state.key, name=self.name, pod_id=state.pod_id, reason=reason)
+            PodTerminating(at=state.now(), job=state.key, name=self.name, pod_id=pod_id, reason=reason)
         )
         ending = await end_pod(
             self._world,
             name=self.name,
-            pod_id=state.pod_id,
+            pod_id=pod_id,
             within_s=state.job.spec.limits.teardown.total_seconds(),
         )
         await self._conclude(ending)
         return ending.is_proven
+
+    async def _known_id(self) -> str | None:
+        """The pod's id; without one its name is looked for, unless `open` has done so, since listings may lag."""
+        if self._state.pod_id is not None or self._was_looked_for:
+            return self._state.pod_id
+        found = await look_for(self._world, name=self.name)
+        return found[0].id if found else None
 
     def _intent(self) -> PodRequested:
         state = self._state
@@ -151,8 +161,10 @@ class Lease:
         except ProviderError as exc:
             if not exc.ambiguous:
                 await self._refused(exc.kind, str(exc))
-        except StoreError:
-            return  # the id is known in memory; ending the pod needs no journal
+        except Exception:
+            # A journal that failed: the id is known in memory, and ending the pod needs no journal. A bug: it is about
+            # to be reported by whoever waits for us, and until then its pod has to be looked for.
+            return
 
     async def _conclude(self, ending: Ending) -> None:
         state = self._state

@@ -119,7 +119,7 @@ class JobState:
     def adopt(self, lease: OpenLease, *, billed_s: float) -> None:
         """Take over the pod of an earlier life, which has been billed for so many seconds."""
         self.pod_id, self.lab_job_id = lease.pod_id, lease.lab_job_id
-        self.cost_usd_h = lease.cost_usd_h
+        self.cost_usd_h, self.gpu = lease.cost_usd_h, lease.gpu or None
         self.pod_since_s = self._clock.monotonic() - billed_s
         self.started_s = self.pod_since_s
 

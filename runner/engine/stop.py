@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runner.errors import ProviderError, RunspecError
+from runner.errors import ProviderError, RunspecError, StoreError
 from runner.ports import ProviderErrorKind
 from runner.results import FailureClass, Outcome
 
@@ -31,6 +31,13 @@ class StopJob(RunspecError):  # noqa: N818 - it ends a job; whether that is an e
         if self.failure_class is FailureClass.INTERRUPTED:
             return Outcome.CANCELLED
         return Outcome.ERRORED if self.failure_class in NO_VERDICT else Outcome.FAILED
+
+
+def cut_off_by(exc: BaseException) -> StopJob:
+    """What it means for a job that something else than its own steps ended it."""
+    if isinstance(exc, Exception) and not isinstance(exc, StoreError):
+        return StopJob(f"an error of runspec itself ended the job: {type(exc).__name__}", FailureClass.INFRASTRUCTURE)
+    return StopJob("the run broke off before the job was over", FailureClass.INTERRUPTED)
 
 
 def stop_for_provider(doing: str, exc: ProviderError) -> StopJob:
