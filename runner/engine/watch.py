@@ -108,7 +108,9 @@ class Watch:
 
     def remove(self, state: JobState) -> None:
         """Watch this job no more."""
-        self._watched.pop(state.key, None)
+        watched = self._watched.pop(state.key, None)
+        if watched is not None and watched.log_task is not None:
+            watched.log_task.cancel()
 
     async def look_once_more(self, state: JobState) -> None:
         """Fetch what the lab knows of a job, insisting for a while; say which evidence could not be had."""
@@ -162,13 +164,17 @@ class Watch:
         by_id = {pod.id: pod for pod in await self._world.cloud.list_pods()}
         for watched in list(self._watched.values()):
             state = watched.state
-            if state.pod_id is None or state.is_winding_down:
+            if state.pod_id is None or state.is_winding_down or self._is_removed(watched):
                 continue
             pod = by_id.get(state.pod_id)
             if pod is None:
                 await self._ask_for_pod(watched, state.pod_id)
             else:
                 await self._saw_pod(watched, pod)
+
+    def _is_removed(self, watched: _Watched) -> bool:
+        """Whether the job ended while others were looked at: nothing may be recorded of it after its end."""
+        return self._watched.get(watched.state.key) is not watched
 
     async def _ask_for_pod(self, watched: _Watched, pod_id: str) -> None:
         watched.misses += 1
@@ -198,7 +204,7 @@ class Watch:
     async def _look_at_jobs(self) -> None:
         listed = {snapshot.lab_job_id: snapshot for snapshot in await self._world.lab.list_jobs()}
         for watched in list(self._watched.values()):
-            if watched.state.lab_job_id is None or watched.state.is_winding_down:
+            if watched.state.lab_job_id is None or watched.state.is_winding_down or self._is_removed(watched):
                 continue
             # One job that cannot be asked about must not keep the others from being watched.
             with contextlib.suppress(ProviderError):
@@ -240,6 +246,8 @@ class Watch:
         alerts = await self._world.lab.alerts(since=self._since)
         for watched in list(self._watched.values()):
             state = watched.state
+            if self._is_removed(watched):
+                continue
             new = tuple(
                 alert
                 for alert in alerts

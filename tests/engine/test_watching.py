@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Coroutine, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from runner.engine.recorder import Recorder
@@ -13,7 +14,7 @@ from runner.engine.watch import Watch
 from runner.engine.world import Pace, World
 from runner.errors import ProviderError
 from runner.ports import ProviderErrorKind
-from runner.results import AnyEvent, JobSnapshot, MetricPoint, MetricsObserved, Pod, PodMissing
+from runner.results import Alert, AlertsObserved, AnyEvent, JobSnapshot, MetricPoint, MetricsObserved, Pod, PodMissing
 from tests.sim.loop import SimClock, SimLoop
 from tests.sim.schedule import planned_jobs
 
@@ -106,3 +107,48 @@ def test_a_vanished_pod_is_noticed_although_the_first_question_about_it_fails():
 def test_a_job_that_cannot_be_asked_about_does_not_keep_the_others_from_being_watched():
     events = watched_for(120, ["broken", "fine"])
     assert {event.job for event in events if isinstance(event, MetricsObserved)} == {planned_jobs(2)[1].key}
+
+
+class AlertingLab(PartlyBrokenLab):
+    """It has an alert of each of two jobs."""
+
+    async def alerts(self, *, since: Any) -> Sequence[Alert]:
+        return [
+            Alert(id=job, type="job_started", lab_job_id=job, at=datetime(2026, 11, 22, tzinfo=UTC)) for job in "ab"
+        ]
+
+
+def test_nothing_is_recorded_of_a_job_that_ended_while_another_one_was_looked_at():
+    loop = SimLoop(random.Random(0))
+    clock = SimClock(loop)
+    states: list[JobState] = []
+
+    class EndingJournal(ListJournal):
+        """The second job ends while an alert of the first one is being written."""
+
+        async def append(self, *events: AnyEvent, durable: bool = False) -> None:
+            await super().append(*events, durable=durable)
+            if isinstance(events[0], AlertsObserved):
+                watch.remove(states[1])
+
+    journal = EndingJournal()
+    world: Any = World(
+        cloud=VanishingCloud(),  # type: ignore[arg-type]
+        lab=AlertingLab(),  # type: ignore[arg-type]
+        journal=journal,
+        clock=clock,
+        datasets=None,  # type: ignore[arg-type]
+    )
+    watch = Watch(world, since=clock.now())
+
+    async def watch_them() -> None:
+        async with watch:
+            # Before any loop looks: the first look is at both.
+            for job, lab_id in zip(planned_jobs(2), "ab", strict=True):
+                states.append(JobState(job, recorder=Recorder(journal), clock=clock))
+                states[-1].lab_job_id = lab_id
+                watch.add(states[-1])
+            await clock.sleep(60)
+
+    _run(loop, watch_them())
+    assert [event.job for event in journal.events if isinstance(event, AlertsObserved)] == [states[0].key]
