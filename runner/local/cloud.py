@@ -21,12 +21,12 @@ from runner.local.faults import FaultPlan, Rule
 from runner.local.lab_api import Lab, lab_app
 from runner.local.lab_api.store import LabStore
 from runner.local.lifecycle import Delays, PodHost
+from runner.local.network import Loopback, Network
 from runner.local.pods import PodBackend, ProcessPods
 from runner.local.runpod_api import RunPodSettings, runpod_app
 from runner.local.runpod_edge import Keys
 from runner.local.trainer_bundle import bundle
 
-HOST = "127.0.0.1"
 BOOTSTRAP = Path(__file__).parents[1] / "pod" / "bootstrap.py"
 SHUTDOWN_S = 2.0
 
@@ -59,6 +59,7 @@ class CloudOptions:
         lab_rate_limit_per_minute: per API key; sessions are not limited.
         trainer: a script for the pods of the lab; None: the bundled trainer.
         bootstrap: what starts a pod of the lab.
+        network: where both listen, and by which the lab reaches RunPod.
     """
 
     lab_port: int = 0
@@ -71,6 +72,7 @@ class CloudOptions:
     lab_rate_limit_per_minute: int = 100
     trainer: Path | None = None
     bootstrap: Path = BOOTSTRAP
+    network: Network = field(default_factory=Loopback)
 
 
 class EmbeddedCloud:
@@ -166,9 +168,9 @@ class EmbeddedCloud:
         )  # fmt: skip
         # Closed in the reverse order: first the servers, so that no pod is created any more, then the pods.
         stack.push_async_callback(self._pods.aclose)
-        runpod_origin = await _listen(stack, runpod, options.runpod_port)
+        runpod_origin = await _listen(stack, runpod, options.network, options.runpod_port)
         lab.runpod_url = f"{runpod_origin}/v2"
-        lab.url = await _listen(stack, lab_app(lab, faults=self.faults), options.lab_port)
+        lab.url = await _listen(stack, lab_app(lab, faults=self.faults), options.network, options.lab_port)
         return Endpoints(
             lab_url=lab.url,
             runpod_url=lab.runpod_url,
@@ -193,7 +195,7 @@ class EmbeddedCloud:
             data_dir=self._state_dir,
             trainer=bundle() if options.trainer is None else options.trainer.read_bytes(),
             bootstrap=options.bootstrap,
-            http=await stack.enter_async_context(ClientSession()),
+            http=await stack.enter_async_context(ClientSession(connector=options.network.connector())),
             rate_limit_per_minute=options.lab_rate_limit_per_minute,
         )
 
@@ -209,12 +211,9 @@ def _lock(state_dir: Path) -> int:
     return lock
 
 
-async def _listen(stack: AsyncExitStack, app: web.Application, port: int) -> str:
-    """Serve `app` on loopback until the stack closes; its origin."""
+async def _listen(stack: AsyncExitStack, app: web.Application, network: Network, port: int) -> str:
+    """Serve `app` until the stack closes; its origin."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
     stack.push_async_callback(runner.cleanup)
     await runner.setup()
-    site = web.TCPSite(runner, HOST, port)
-    await site.start()
-    address = runner.addresses[0]
-    return f"http://{HOST}:{address[1]}"
+    return await network.listen(runner, port)

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from runner.errors import SpecError
-from runner.local.faults import PRESETS, Rule, When, parse_rules, rules_schema
+from runner.local.faults import PRESETS, Rule, What, When, parse_rules, rules_schema
 
 WISH = {"name": "t", "image": "img", "gpu": {"id": "NVIDIA RTX A4000", "count": 1}}
 CREATE = "runpod POST /v2/pods"
@@ -202,6 +202,21 @@ async def test_alert_without_effect_is_in_the_history_only(lab, cloud, seeds, cl
     await internal("POST", "/api/alerts/trigger", json=body)
     assert (await lab("GET", "/api/alerts/history")).body["total"] == 1
     assert (await lab("GET", f"/api/training/local/{reply['job_id']}/status")).body["status"] == "pending"
+
+
+@pytest.mark.parametrize("page", ["<html><body>Please sign in</body></html>", [], {}])
+async def test_lab_takes_no_page_of_a_proxy_for_a_pod(lab, cloud, seeds, clock, stage, page):
+    reply = await seeds.deployment()
+    await clock.advance(1)
+    arm(cloud, "runpod * /v2/**", What(status=200, body=page))
+    body = {"training_config_id": await seeds.attached()}
+    assert (await lab("POST", "/api/training/deploy/runpod", json=body)).error == (
+        500, "Failed to create RunPod deployment",
+    )  # fmt: skip
+    # The answer to an alert does not tell how its pod's end went.
+    internal = lab.with_headers(X_API_Key=cloud.endpoints.lab_internal_key)
+    alert = {"type": "job_completed", "job_id": reply["job_id"], "user_id": stage.specs[0].env["USER_ID"]}
+    assert (await internal("POST", "/api/alerts/trigger", json=alert)).body == {"success": True}
 
 
 async def test_deploy_through_a_broken_runpod_fails_cleanly(lab, cloud, seeds):

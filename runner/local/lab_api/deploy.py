@@ -141,7 +141,7 @@ async def get_deployment(request: web.Request) -> web.Response:
         raise Refusal(500, "Failed to get deployment status", details=details) from exc
     status = POD_STATUS.get(pod["status"], "creating")
     url = f"{CONSOLE}/{pod_id}"
-    cost: dict[str, Any] = {"cost_per_hour": pod["cost"], "currency": "USD", "estimated_cost": 0}
+    cost: dict[str, Any] = {"cost_per_hour": pod.get("cost", 0), "currency": "USD", "estimated_cost": 0}
     uptime_s = (pod.get("runtime") or {}).get("uptime")
     if uptime_s is not None:
         cost["actual_cost"] = round(pod["cost"] * uptime_s / 3600, 6)

@@ -30,18 +30,29 @@ def user_key(lab: Lab, user_id: str) -> str | None:
 
 
 async def create_pod(lab: Lab, key: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    return await _call(lab, key, "POST", "/pods", body)
+    return _pod(await _call(lab, key, "POST", "/pods", body))
 
 
 async def get_pod(lab: Lab, key: str, pod_id: str) -> dict[str, Any]:
-    return await _call(lab, key, "GET", f"/pods/{pod_id}")
+    return _pod(await _call(lab, key, "GET", f"/pods/{pod_id}"))
 
 
 async def terminate_pod(lab: Lab, key: str, pod_id: str) -> None:
     await _call(lab, key, "DELETE", f"/pods/{pod_id}")
 
 
-async def _call(lab: Lab, key: str, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def _pod(content: bytes) -> dict[str, Any]:
+    """The pod in an answer, which may as well be the page of some proxy."""
+    try:
+        found = msgspec.json.decode(content)
+    except JSON_ERRORS as exc:
+        raise RunPodRefusal(f"RunPod's answer is not JSON: {_reason(content)}") from exc
+    if not isinstance(found, dict) or not {"id", "status"} <= found.keys():
+        raise RunPodRefusal("RunPod's answer is not a pod")
+    return found
+
+
+async def _call(lab: Lab, key: str, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     data = None if body is None else msgspec.json.encode(body)
     try:
@@ -53,7 +64,7 @@ async def _call(lab: Lab, key: str, method: str, path: str, body: Mapping[str, A
                 raise RunPodRefusal(_reason(content), answer.status)
     except (ClientError, TimeoutError) as exc:
         raise RunPodRefusal(f"{type(exc).__name__}: {exc}") from exc
-    return msgspec.json.decode(content) if content else {}
+    return content
 
 
 def _reason(content: bytes) -> str:
