@@ -36,7 +36,7 @@ def command() -> None:
     """Accept what a run came to as the baseline of its templates, or show what is accepted and how it drifts."""
 
 
-@command.command("accept")
+@command.command("accept", short_help="Keep what the passed jobs of RUN came to.")
 @click.argument("run")
 @click.option("-k", "keyword", default="", help="Only jobs whose key contains this.")
 @click.option(
@@ -72,7 +72,7 @@ def accept(run: str, keyword: str, metrics: tuple[str, ...], folder: Path, state
     return 0
 
 
-@command.command("show")
+@command.command("show", short_help="Show accepted values, and the drift of recorded runs.")
 @click.argument("spec", default="")
 @click.option("-n", "--limit", type=click.IntRange(1), default=10, show_default=True, help="How many runs.")
 @FOLDER

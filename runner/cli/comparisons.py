@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from runner.errors import Diagnostic, ReportError
 from runner.reports.compare import Comparison
 from runner.reports.comparison import CHARTS, FILE, compare_runs, comparison_files
 from runner.reports.files import replace_bytes
@@ -25,6 +27,16 @@ def write_comparison(folder: Path, store: Store, *, comparison: Comparison | Non
     if found is None:
         return []
     files = comparison_files(found, [store.load_run(run) for run in found.runs])
+    try:
+        return _written(folder, files)
+    except OSError as exc:
+        why = (exc.strerror or str(exc)).lower()
+        message = f"the comparison cannot be written to `{exc.filename or folder}`: {why}"
+        fix = "give another folder with `runspec compare --write --dir DIR`"
+        raise ReportError([Diagnostic("report.unusable-file", message, fix=fix)]) from exc
+
+
+def _written(folder: Path, files: Mapping[str, str]) -> list[Path]:
     (folder / CHARTS).mkdir(parents=True, exist_ok=True)
     changed = [folder / name for name, text in files.items() if _write(folder / name, text)]
     # A chart of a template that is no longer compared would be taken for current.

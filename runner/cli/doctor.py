@@ -54,8 +54,9 @@ def _look(target: str | None, *, offline: bool, state: Path) -> list[Finding]:
     if settings is None:
         return found
     from runner.cli.check_services import given
+    from runner.cli.system import folder_of_keys
 
-    found += given(settings, Path.cwd(), wanted=wanted)
+    found += given(settings, folder_of_keys(), wanted=wanted)
     if not offline:
         found += asyncio.run(_ask(settings, wanted=wanted))
     return found
@@ -63,10 +64,11 @@ def _look(target: str | None, *, offline: bool, state: Path) -> list[Finding]:
 
 def _settings(found: list[Finding]) -> Settings | None:
     """The settings; None, and what is wrong with them in `found`, when they cannot be used."""
+    from runner.cli.system import folder_of_keys
     from runner.providers.settings import Settings
 
     try:
-        return Settings.load(os.environ, Path.cwd())
+        return Settings.load(os.environ, folder_of_keys())
     except SpecError as exc:
         found += [
             Finding(

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from runner.cli.comparisons import refresh_comparison
-from runner.errors import DiagnosedError
+from runner.errors import RunspecError
 from runner.reports.document import write_document
 from runner.reports.standing import DocumentModel, Subject, build_model, subject
 from runner.spec.find import find_spec_files
@@ -43,10 +43,15 @@ def update_document(path: Path, store: Store, *, specs_root: Path) -> None:
         return
     try:
         changed = write_document(path, model_of(specs_below(specs_root), store))
-    except DiagnosedError as exc:
+    except RunspecError as exc:
         click.echo(f"{exc}\nthe document {path} was left as it is; the run itself is recorded", err=True)
         return
     if changed:
         click.echo(f"updated {path}", err=True)
-    for file in refresh_comparison(path.parent, store):
+    try:
+        files = refresh_comparison(path.parent, store)
+    except RunspecError as exc:
+        click.echo(f"{exc}\nthe comparison was left as it is; the run itself is recorded", err=True)
+        return
+    for file in files:
         click.echo(f"updated {file}", err=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command("history")
 @click.argument("run", required=False)
-@click.option("-n", "--limit", type=click.IntRange(1), default=20, show_default=True, help="How many runs.")
+@click.option("-n", "--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="How many runs.")
 @click.option("--spec", help="Only runs with a job of this spec.")
 @click.option("--trend", is_flag=True, help="Each spec and phase over these runs: verdicts, time and loss.")
 @click.option("--metric", help="With RUN: print the recorded points of this metric.")

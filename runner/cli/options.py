@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,8 +61,8 @@ def parse_usd(_ctx: click.Context, _param: click.Parameter, value: str | None) -
         amount = float(value.removesuffix("USD").strip().removeprefix("$"))
     except ValueError:
         raise click.BadParameter(f"`{value}` is not an amount of US dollars, such as `2`") from None
-    if not amount >= 0:  # also catches NaN
-        raise click.BadParameter("a spend limit cannot be negative")
+    if not 0 <= amount < math.inf:  # also catches NaN
+        raise click.BadParameter(f"`{value}` is no limit: give 0 or more US dollars")
     return amount
 
 

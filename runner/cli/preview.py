@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from runner.cli.system import folder_of_keys
 from runner.datasets.source import open_dataset
 from runner.errors import ProviderError
 from runner.plan import PlannedJob
@@ -84,7 +85,7 @@ def _as_text(call: Call) -> str:
 
 def prices(jobs: Sequence[PlannedJob]) -> Iterator[str]:
     """What the GPUs of a plan cost now and whether there are any, a line each; asks RunPod, and says why it cannot."""
-    settings = Settings.load(os.environ, jobs[0].base_dir if jobs else Path())
+    settings = Settings.load(os.environ, folder_of_keys(jobs[0].base_dir if jobs else Path()))
     wanted = {(job.spec.gpu.cloud, job.spec.gpu.count): None for job in jobs}
     if settings.runpod_key is None:
         yield "GPU prices: set RUNPOD_API_KEY to see them and what is available"

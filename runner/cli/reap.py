@@ -45,11 +45,12 @@ def command(target: str, yes: bool, everything: bool, state: Path) -> int:
 async def _reap(store: Store, target: Target, state: Path, *, yes: bool, everything: bool) -> int:
     from runner.cli.leftovers import leftovers
     from runner.cli.strays import find
+    from runner.cli.system import folder_of_keys
     from runner.cli.targets import open_for_ending, open_world
     from runner.errors import ProviderError
     from runner.providers.settings import Settings
 
-    settings = Settings.load(os.environ, Path.cwd()) if target is Target.CLOUD else None
+    settings = Settings.load(os.environ, folder_of_keys()) if target is Target.CLOUD else None
     leases = leftovers(store, target)
     if settings is not None and settings.runpod_key is None:
         return _without_key(find(leases, [], now=None, everything=everything))

@@ -149,6 +149,7 @@ class Launch:
     async def _run(self, store: Store, run: str, settings: Settings | None) -> int:
         from runner.cli.leftovers import end_or_announce
         from runner.cli.resume import begin_again
+        from runner.cli.system import folder_of_keys
         from runner.cli.targets import open_world
         from runner.cli.watchdog import start_beside
         from runner.engine.interrupt import Interrupt
@@ -165,7 +166,7 @@ class Launch:
             ) as world:
                 await end_or_announce(store, world, self._plan.target)
                 if self._plan.target is Target.CLOUD and self._watchdog:
-                    start_beside(self._state_dir)
+                    start_beside(self._state_dir, folder_of_keys(self._plan.jobs[0].base_dir))
                 past = await begin_again(store, run) if self._continued is not None else ()
                 with showing(self._progress, now=world.clock.now) as listener:
                     return await run_plan(

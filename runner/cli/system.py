@@ -1,27 +1,18 @@
-"""The real world's clock and ids."""
+"""The real world: its clock, ids, and where its keys are."""
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-import time
-from datetime import UTC, datetime
+from pathlib import Path
+
+from runner.providers.clock import SystemClock
+
+__all__ = ["SystemClock", "folder_of_keys", "new_run_id"]
 
 
-class SystemClock:
-    """The machine's own time."""
-
-    def now(self) -> datetime:
-        """UTC."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Seconds since some start."""
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        """Let time pass."""
-        await asyncio.sleep(seconds)
+def folder_of_keys(specs: Path = Path("specs")) -> Path:
+    """Where the `.env` is that counts: beside the specs, else in the current folder. The same for every command."""
+    return specs if (specs / ".env").is_file() else Path.cwd()
 
 
 def new_run_id() -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from runner.artifacts.workshop import Workshop
 from runner.cli.pod_downloads import PodDownloads
 from runner.cli.pod_kit import open_kit
-from runner.cli.system import SystemClock
+from runner.cli.system import SystemClock, folder_of_keys
 from runner.datasets.source import check_dataset, open_dataset
 from runner.datasets.validate import DatasetSummary
 from runner.engine.world import LOCAL_PACE, Pace, World
@@ -59,7 +59,7 @@ def check_target(target: Target, *, max_spend_usd: float | None, folder: Path, v
         if problems:
             raise PlanError(problems)
         return None
-    settings = Settings.load(os.environ, folder)
+    settings = Settings.load(os.environ, folder_of_keys(folder))
     if max_spend_usd is None:
         problems.append(
             Diagnostic(

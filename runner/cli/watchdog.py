@@ -41,10 +41,16 @@ def command(once: bool, every: float, state: Path) -> int:
     return asyncio.run(watch_over(state, once=once, every_s=every))
 
 
-def start_beside(state: Path) -> None:
-    """Start a watchdog that lives on when this process and its terminal are gone."""
+def start_beside(state: Path, keys: Path) -> None:
+    """Start a watchdog that lives on when this process and its terminal are gone.
+
+    Args:
+        keys: the folder with the `.env` of the run; without its keys a watchdog could end nothing.
+    """
     subprocess.Popen(
-        [sys.executable, "-m", "runner.cli.main", "watchdog", "--state", str(state.resolve())],
+        # `-P`: nothing in a folder of specs may stand in for a module of ours.
+        [sys.executable, "-P", "-m", "runner.cli.main", "watchdog", "--state", str(state.resolve())],
+        cwd=keys,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -54,13 +60,24 @@ def start_beside(state: Path) -> None:
 
 async def watch_over(state: Path, *, once: bool, every_s: float) -> int:
     """Look at the journal again and again, and end what is overdue."""
+    from runner.cli.system import folder_of_keys
     from runner.cli.targets import open_for_ending
+    from runner.errors import StoreError
     from runner.providers.settings import Settings
     from runner.store.lock import is_owned
 
-    async with open_for_ending(Settings.load(os.environ, Path.cwd())) as world:
+    async with open_for_ending(Settings.load(os.environ, folder_of_keys())) as world:
         is_proven = True
-        while (leases := _open_leases(state)) or is_owned(state):
+        while True:
+            try:
+                leases = _open_leases(state)
+            except StoreError:
+                # A journal that is busy for a moment must not leave its pods without a guard.
+                if once or not is_owned(state):
+                    raise
+                leases = []
+            if not leases and not is_owned(state):
+                break
             overdue = [lease for lease in leases if is_overdue(lease, world.clock.now())]
             is_proven = await _end(state, world, overdue)
             if once:
@@ -96,5 +113,8 @@ async def _end(state: Path, world: World, leases: Sequence[Lease]) -> bool:
         with Store.open(state) as store:
             return not await end_leases(store, world, leases)
     except StoreError:
-        endings = [await end_pod(world, name=lease.name, pod_id=lease.pod_id, within_s=INSIST_S) for lease in leases]
+        # All at once: a pod that resists must not keep the others alive.
+        endings = await asyncio.gather(
+            *(end_pod(world, name=lease.name, pod_id=lease.pod_id, within_s=INSIST_S) for lease in leases)
+        )
         return all(ending.is_proven for ending in endings)

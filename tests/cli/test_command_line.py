@@ -405,3 +405,26 @@ def test_plan_shows_prices_and_availability_of_a_real_catalog(workshop):
         served.stdout.close()
     assert said.code == 0, said.err
     assert re.search(r"  NVIDIA RTX A4000: 16 GB, 0\.\d\d USD/h, availability \w+", said.out)
+
+
+# --- edges ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_without_specs_is_nothing_that_could_be_called_valid(runspec, workshop):
+    (workshop.folder / "empty").mkdir()
+    said = runspec("validate", "empty")
+    assert said.code == 5
+    assert said.err == "nothing to check: there is no spec in empty\n"
+
+
+@pytest.mark.parametrize("limit", ["inf", "nan", "-1"])
+def test_a_spend_limit_that_limits_nothing_is_refused(runspec, limit):
+    said = runspec("plan", "--max-spend", limit)
+    assert said.code == 2
+    assert f"`{limit}` is no limit: give 0 or more US dollars" in said.err
+
+
+def test_a_limit_of_runs_beyond_all_numbers_is_a_mistake_and_no_bug(runspec):
+    said = runspec("history", "-n", "9" * 23)
+    assert said.code == 2
+    assert "is not in the range" in said.err

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,15 +15,18 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from runner.cli import watchdog
 from runner.cli.main import run_cli
 from runner.engine.naming import marker
 from runner.engine.world import Pace
+from runner.errors import StoreError
 from runner.local.clock import SystemClock
 from runner.local.cloud import CloudOptions, EmbeddedCloud
 from runner.local.faults import Rule
 from runner.local.lifecycle import Delays
 from runner.local.scripted import ScriptedPods
 from runner.results import PodCreated, PodRequested, RunStarted, Target
+from runner.store import lock
 from runner.store.store import Store
 
 GONE = "every pod of the journal is proven gone"
@@ -151,4 +156,44 @@ async def test_the_watchdog_ends_an_overdue_pod_even_while_a_runner_holds_the_jo
     await account.journal("runspec-dead-1", pod_id, deadline_in=timedelta(minutes=-5))
     with closing(Store.open(account.state)):
         assert await account.run("watchdog", "--once") == 0
+    assert account.alive() == []
+
+
+async def test_reap_and_watchdog_find_the_keys_of_a_run_beside_its_specs(account, monkeypatch, tmp_path):
+    pod_id = await account.pod("runspec-dead-1")
+    await account.journal("runspec-dead-1", pod_id, deadline_in=timedelta(minutes=-5))
+    specs = tmp_path / "specs"
+    specs.mkdir()
+    written = [f"{name}={os.environ[name]}\n" for name in ("RUNPOD_API_KEY", "RUNSPEC_RUNPOD_URL")]
+    (specs / ".env").write_text("".join(written), encoding="ascii")
+    for name in ("RUNPOD_API_KEY", "RUNSPEC_RUNPOD_URL"):
+        monkeypatch.delenv(name)
+    assert await account.run("reap") == 6
+    assert await account.run("watchdog", "--once") == 0
+    assert account.alive() == []
+
+
+def test_a_watchdog_is_started_where_the_keys_of_its_run_are(monkeypatch, tmp_path):
+    started: list[tuple[list[str], Path]] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, *, cwd, **_: started.append((command, cwd)))
+    watchdog.start_beside(tmp_path / "state", tmp_path / "specs")
+    command, folder = started[0]
+    assert folder == tmp_path / "specs"
+    assert command[-1] == str(tmp_path / "state")
+    assert "-P" in command, "a module in the folder of the specs must not be imported"
+
+
+async def test_a_journal_that_is_busy_for_a_moment_does_not_end_the_watchdog(account, monkeypatch):
+    pod_id = await account.pod("runspec-dead-1")
+    await account.journal("runspec-dead-1", pod_id, deadline_in=timedelta(minutes=-5))
+    troubles, answers, look = [StoreError("locked")], iter([True, True]), watchdog._open_leases
+
+    def sometimes(state: Path) -> Any:
+        if troubles:
+            raise troubles.pop()
+        return look(state)
+
+    monkeypatch.setattr(watchdog, "_open_leases", sometimes)
+    monkeypatch.setattr(lock, "is_owned", lambda _: next(answers, False))
+    assert await watchdog.watch_over(account.state, once=False, every_s=0.05) == 0
     assert account.alive() == []
