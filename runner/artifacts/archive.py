@@ -7,6 +7,7 @@ say. While unpacking, sizes are counted again, because that directory may lie.
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 import stat
@@ -18,6 +19,7 @@ from pathlib import Path
 from runner.errors import ModelError
 
 CHUNK = 1 << 20
+_OUR_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EMFILE, errno.ENFILE, errno.EIO}
 _PART = re.compile(r"[A-Za-z0-9 _.+@=,()\[\]-]{1,150}")
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 
@@ -40,6 +42,7 @@ def unpack(archive: Path, into: Path, bounds: Bounds = BOUNDS) -> tuple[str, ...
 
     Raises:
         ModelError: the archive is unsafe or broken; nothing is left of it.
+        OSError: this machine cannot store it, which says nothing about the archive.
     """
     into.mkdir(parents=True, mode=0o700)
     try:
@@ -53,6 +56,8 @@ def unpack(archive: Path, into: Path, bounds: Bounds = BOUNDS) -> tuple[str, ...
         raise
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError, ValueError, RuntimeError) as exc:
         shutil.rmtree(into, ignore_errors=True)
+        if isinstance(exc, OSError) and exc.errno in _OUR_DISK:
+            raise
         raise ModelError(f"the archive cannot be unpacked: {type(exc).__name__}: {_short(str(exc))}") from exc
     return tuple(sorted(files))
 

@@ -54,15 +54,22 @@ class Workshop:
     async def fetch(self, lab_job_id: str, *, max_bytes: int) -> FetchedModel:
         """Download and unpack; see the port."""
         await self.discard(lab_job_id)
-        folder = self._folder(lab_job_id)
-        archive = folder / "model.zip"
-        await asyncio.to_thread(folder.mkdir, parents=True, mode=0o700)
         try:
-            sent = await self._lab.download_model(lab_job_id, to=archive, max_bytes=max_bytes)
-            files = await asyncio.to_thread(unpack, archive, folder / "model", self._bounds)
+            return await self._fetch(lab_job_id, self._folder(lab_job_id), max_bytes)
+        except OSError as exc:
+            await self.discard(lab_job_id)
+            # About this machine's disk: neither the lab nor the model is to blame.
+            detail = f"the model cannot be kept below `{self._root}`: {(exc.strerror or str(exc)).lower()}"
+            raise ProviderError(detail, kind=ProviderErrorKind.PROTOCOL) from exc
         except BaseException:
             await self.discard(lab_job_id)
             raise
+
+    async def _fetch(self, lab_job_id: str, folder: Path, max_bytes: int) -> FetchedModel:
+        archive = folder / "model.zip"
+        await asyncio.to_thread(folder.mkdir, parents=True, mode=0o700)
+        sent = await self._lab.download_model(lab_job_id, to=archive, max_bytes=max_bytes)
+        files = await asyncio.to_thread(unpack, archive, folder / "model", self._bounds)
         await asyncio.to_thread(archive.unlink)
         return FetchedModel(size=sent.size, sha256=sent.sha256, files=files)
 

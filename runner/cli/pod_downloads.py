@@ -46,7 +46,7 @@ class PodDownloads:
         try:
             async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
                 return await _download(session, url, to=to, max_bytes=max_bytes)
-        except (aiohttp.ClientError, TimeoutError) as exc:
+        except (aiohttp.ClientError, TimeoutError, ValueError) as exc:  # a length that is no number, too
             detail = f"the agent of pod {pod.id} does not give out its model: {_reason(exc)}"
             raise ProviderError(detail, kind=Kind.TRANSIENT, retryable=True) from None
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import os
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from runner.artifacts import archive
 from runner.artifacts import workshop as module
 from runner.artifacts.workshop import Workshop
 from runner.errors import ModelError, ProviderError
@@ -113,3 +116,22 @@ async def test_without_torch_it_says_which_extra_brings_it(tmp_path, monkeypatch
     with pytest.raises(ProviderError, match=r"finetune-runspec\[train\]") as caught:
         await Workshop(Downloads(b""), tmp_path / "models").generate("job", ["a"], max_tokens=1)
     assert caught.value.kind == "unsupported"
+
+
+@pytest.mark.parametrize("part", ["model.zip", "weights"])
+async def test_a_full_disk_is_no_verdict_on_the_model(tmp_path, monkeypatch, part):
+    class FullDisk(Downloads):
+        async def download_model(self, lab_job_id: str, *, to: Path, max_bytes: int) -> ModelArchive:
+            if part == to.name:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return await super().download_model(lab_job_id, to=to, max_bytes=max_bytes)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(archive, "_write", full)
+    shop = Workshop(FullDisk(zipped(weights=b"123")), tmp_path / "models")
+    with pytest.raises(ProviderError, match="no space left on device") as caught:
+        await shop.fetch("job", max_bytes=10**6)
+    assert not caught.value.retryable
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
