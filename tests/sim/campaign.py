@@ -3,6 +3,8 @@
 python -m tests.sim.campaign --seeds 10000 --processes 2
 python -m tests.sim.campaign --sweep 10 --processes 2
 python -m tests.sim.campaign --seed 4711          # repeat one, with its trace
+python -m tests.sim.campaign --wire 1000 --processes 2   # providers and embedded servers too, over HTTP in memory
+python -m tests.sim.campaign --wire-seed 4711     # repeat one of these
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from dataclasses import dataclass, field, replace
 
 from tests.sim.cloud import FAULTS
 from tests.sim.schedule import Report, Schedule, simulate
+from tests.sim.wire import WIRE_FAULTS
+from tests.sim.wire_schedule import SERVER_FAULTS, WireReport, WireSchedule
+from tests.sim.wire_simulation import simulate_wire
 
 BATCH = 50
 
@@ -32,7 +37,7 @@ class Tally:
     marks: Counter[str] = field(default_factory=Counter)
     digest: str = ""
 
-    def add(self, report: Report) -> None:
+    def add(self, report: Report | WireReport) -> None:
         self.runs += 1
         self.faults.update(report.happened.keys())
         self.marks.update(report.marks)
@@ -53,6 +58,14 @@ def random_schedules(seeds: Iterable[int]) -> Tally:
     tally = Tally()
     for seed in seeds:
         tally.add(simulate(Schedule.drawn(seed)))
+    return tally
+
+
+def wire_schedules(seeds: Iterable[int]) -> Tally:
+    """As `random_schedules`, over the wire."""
+    tally = Tally()
+    for seed in seeds:
+        tally.add(simulate_wire(WireSchedule.drawn(seed)))
     return tally
 
 
@@ -90,6 +103,8 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=0, help="random schedules")
     parser.add_argument("--sweep", type=int, default=0, help="schedules killed at every point")
     parser.add_argument("--seed", type=int, help="repeat one seed and print its trace")
+    parser.add_argument("--wire", type=int, default=0, help="random schedules over the wire")
+    parser.add_argument("--wire-seed", type=int, help="repeat one seed over the wire and print its trace")
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
@@ -97,6 +112,10 @@ def main() -> int:
         report = simulate(Schedule.drawn(args.seed))
         print("\n".join(report.trace), report, sep="\n")
         return bool(report.violations)
+    if args.wire_seed is not None:
+        wired = simulate_wire(WireSchedule.drawn(args.wire_seed))
+        print("\n".join(wired.trace), wired, sep="\n")
+        return bool(wired.violations)
     begun_s = time.monotonic()
     total = Tally()
     # Batches in processes of their own: memory stays flat, and a life that was killed leaves nothing behind.
@@ -105,11 +124,14 @@ def main() -> int:
             total.merge(tally)
         for tally in pool.imap_unordered(sweep_seed, range(args.first, args.first + args.sweep)):
             total.merge(tally)
+        for tally in pool.imap_unordered(wire_schedules, _batches(args.first, args.wire)):
+            total.merge(tally)
     for failure in total.failed[:5]:
         print(failure, file=sys.stderr)
     elapsed_s = time.monotonic() - begun_s
     print(f"{total.runs} simulated runs in {elapsed_s:.0f} s, {len(total.failed)} violate an invariant")
-    print("faults in so many runs: " + ", ".join(f"{fault} {total.faults[fault]}" for fault in FAULTS))
+    faults = [*(FAULTS if args.seeds or args.sweep else ()), *((*WIRE_FAULTS, *SERVER_FAULTS) if args.wire else ())]
+    print("faults in so many runs: " + ", ".join(f"{fault} {total.faults[fault]}" for fault in faults))
     print("reached: " + ", ".join(f"{mark} {count}" for mark, count in sorted(total.marks.items())))
     return bool(total.failed)
 

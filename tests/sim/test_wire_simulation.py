@@ -1,0 +1,83 @@
+"""Engine and providers against the embedded servers, all unmodified, over HTTP that breaks from a seed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runner.errors import ProviderError
+from runner.providers import http
+from runner.providers.faults import Call
+from runner.providers.redaction import Redactor
+from runner.results import Outcome
+from tests.sim.campaign import wire_schedules
+from tests.sim.wire import WIRE_FAULTS
+from tests.sim.wire_schedule import WireSchedule
+from tests.sim.wire_simulation import simulate_wire
+
+SEEDS = int(os.environ.get("RUNSPEC_WIRE_SEEDS", "30"))
+FIRST_SEED = int(os.environ.get("RUNSPEC_WIRE_FIRST", "0"))
+
+
+@pytest.mark.parametrize("via", ["lab", "runpod"])
+def test_healthy_wires_give_a_green_job_and_no_pod(via):
+    report = simulate_wire(WireSchedule(seed=1, via=via, healthy=True))
+    assert report.violations == []
+    assert report.exit_code == 0
+    assert [job.outcome for job in report.finished] == [Outcome.PASSED]
+
+
+def test_no_seeded_schedule_over_the_wire_breaks_an_invariant():
+    tally = wire_schedules(range(FIRST_SEED, FIRST_SEED + SEEDS))
+    assert not tally.failed, f"{len(tally.failed)} of {tally.runs} schedules:\n" + "\n\n".join(tally.failed[:3])
+    assert {"job passed", "job failed", "job cancelled", "resumed"} <= tally.marks.keys()
+
+
+@pytest.mark.parametrize("fault", WIRE_FAULTS)
+def test_a_wire_that_often_breaks_in_one_way_breaks_no_invariant(fault):
+    report = simulate_wire(WireSchedule(seed=2, wire={fault: 0.15}, healthy=True))
+    assert report.violations == [], str(report)
+    assert report.happened[fault] > 0
+
+
+def test_a_run_killed_at_any_request_and_taken_up_or_ended_leaves_no_pod():
+    quiet = WireSchedule(seed=3, healthy=True)
+    points = simulate_wire(quiet).points[0]
+    for number, point in enumerate(range(1, points, 20)):
+        report = simulate_wire(replace(quiet, kills=[point], resumes=number % 2 == 0))
+        assert report.violations == [], str(report)
+        assert len(report.points) > 1
+
+
+def test_the_wire_simulation_finds_a_create_that_is_sent_again(monkeypatch):
+    monkeypatch.setattr(Call, "may_repeat", property(lambda call: True))
+    monkeypatch.setattr(http, "is_retryable", lambda exc: isinstance(exc, ProviderError))
+    report = simulate_wire(WireSchedule(seed=1, via="runpod", server={"error-after": 0.9}))
+    assert any("I2" in violation for violation in report.violations)
+
+
+def test_the_wire_simulation_finds_a_log_that_shows_secrets(monkeypatch):
+    monkeypatch.setattr(Redactor, "log_line", lambda self, text: text)
+    report = simulate_wire(WireSchedule(seed=1, healthy=True))
+    assert any("I11" in violation for violation in report.violations)
+
+
+def test_the_same_seeds_give_the_same_wire_trace_whatever_the_hash_seed():
+    program = "from tests.sim.campaign import wire_schedules as w; print(w(range(50, 54)).digest)"
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert len(digests) == 1
