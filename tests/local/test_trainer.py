@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from runner.local.trainer import metrics, reporter
-from runner.local.trainer.examples import Example, preference_pairs
+from runner.local.trainer.examples import FEWEST_PAIRS, Example, preference_pairs
 from runner.local.trainer.lab_http import Answer
 from runner.local.trainer.reporter import Job, Reporter
 from runner.local.trainer_bundle import bundle
@@ -300,8 +300,23 @@ def test_loss_trend_compares_the_halves_of_the_last_ten(losses: list[float], tre
 def test_preference_pairs_come_from_ratings_of_the_same_prompt() -> None:
     examples = [Example("q", "good", 1.0), Example("q", "bad", 0.2), Example("r", "x", 0.5)]
     pairs, source = preference_pairs([], examples)
-    assert pairs == [{"prompt": "q", "chosen": "good", "rejected": "bad"}]
-    assert source == "ratings of the same prompt"
+    assert pairs[0] == {"prompt": "q", "chosen": "good", "rejected": "bad"}
+    assert source.startswith("ratings of the same prompt")
+
+
+def test_reward_model_of_rated_rows_is_trained_on_more_than_the_few_prompts_that_were_rated_twice() -> None:
+    rated = [Example(f"question {number}", f"answer {number}", number / 40) for number in range(40)]
+    pairs, source = preference_pairs([], [*rated, Example("question 3", "nonsense", -1.0)])
+    assert len(pairs) >= FEWEST_PAIRS
+    assert source == "ratings of the same prompt, answers of other prompts as rejected"
+    assert all(pair["chosen"] != "nonsense" for pair in pairs)
+
+
+def test_enough_given_pairs_are_not_mixed_with_made_up_ones() -> None:
+    rows = [{"prompt": f"q{number}", "chosen": "yes", "rejected": "no"} for number in range(FEWEST_PAIRS)]
+    pairs, source = preference_pairs(rows, [Example("q", "good", 1.0), Example("q", "bad", 0.2)])
+    assert pairs == rows
+    assert source == "chosen and rejected"
 
 
 # --- what training does -------------------------------------------------------------------------------------------

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from .log import log
 from .rows import Row
 
 PPO_PROMPT_LENGTH = 48
+FEWEST_PAIRS = 16
+"""Two batches of the reward model's training; with fewer it learns those by heart."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,25 @@ def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
 
 
 def preference_pairs(rows: Sequence[Row], examples: Sequence[Example]) -> tuple[list[dict[str, str]], str]:
-    """Pairs to train a reward model on, and where they come from."""
+    """Pairs to train a reward model on, and where they come from: a second source where the first has too few."""
+    pairs: list[dict[str, str]] = []
+    used = []
+    for name, found in _sources_of_pairs(rows, examples):
+        if found:
+            pairs += found
+            used.append(name)
+        if len(pairs) >= FEWEST_PAIRS:
+            break
+    return pairs, ", ".join(used)
+
+
+def _sources_of_pairs(rows: Sequence[Row], examples: Sequence[Example]) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """The best source first."""
     given = [
         {"prompt": row["prompt"], "chosen": row["chosen"], "rejected": row["rejected"]}
         for row in rows if {"prompt", "chosen", "rejected"} <= row.keys()
     ]  # fmt: skip
-    if given:
-        return given, "chosen and rejected"
+    yield "chosen and rejected", given
     by_prompt: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
         by_prompt[example.prompt].append(example)
@@ -73,9 +88,14 @@ def preference_pairs(rows: Sequence[Row], examples: Sequence[Example]) -> tuple[
         for prompt, group in by_prompt.items()
         for better in group for worse in group if better.reward > worse.reward
     ]  # fmt: skip
-    if rated:
-        return rated, "ratings of the same prompt"
-    return [
-        {"prompt": example.prompt, "chosen": example.response, "rejected": other.response}
-        for example, other in zip(examples, [*examples[1:], *examples[:1]], strict=True)
-    ], "answers of other prompts as rejected"
+    yield "ratings of the same prompt", rated
+    # An answer that was rated badly is no example of a good one, even beside an answer to something else.
+    least = median(example.reward for example in examples) if examples else 0.0
+    yield (
+        "answers of other prompts as rejected",
+        [
+            {"prompt": example.prompt, "chosen": example.response, "rejected": other.response}
+            for example, other in zip(examples, [*examples[1:], *examples[:1]], strict=True)
+            if example.reward >= least and example.response != other.response
+        ],
+    )
