@@ -23,6 +23,7 @@ from runner.results import Outcome
 WIDTH, HEIGHT = 320, 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 66, 22, 22
 BAND_FROM = 3
+_CHAR = 7
 _CLIP = 1.5
 _LABEL_GAP = 13
 _SILENT_FROM = 3
@@ -100,9 +101,15 @@ class _Scale:
     y0: float
     y1: float
 
+    @property
+    def left(self) -> int:
+        """Where the plot begins: right of its widest label."""
+        longest = max(len(three(value)) for value in _ticks(self))
+        return max(_LEFT, 9 + _CHAR * longest)
+
     def x(self, step: float) -> float:
         share = (step - self.x0) / (self.x1 - self.x0) if self.x1 > self.x0 else 0.0
-        return round(_LEFT + share * (WIDTH - _LEFT - _RIGHT), 1)
+        return round(self.left + share * (WIDTH - self.left - _RIGHT), 1)
 
     def y(self, value: float) -> float:
         share = (value - self.y0) / (self.y1 - self.y0) if self.y1 > self.y0 else 0.5
@@ -154,7 +161,7 @@ def loss_panel(panel: Panel, *, standalone: bool = False) -> Markup:
             y_ticks=[(scale.y(value), three(value)) for value in _ticks(scale)],
             last_step=int(scale.x1),
             first_step=int(scale.x0),
-            left=_LEFT,
+            left=scale.left,
             right=WIDTH - _RIGHT,
             top=_TOP,
             bottom=HEIGHT - _BOTTOM,

@@ -38,6 +38,13 @@ def test_a_chart_says_its_finding_in_words():
     assert "job 4 ✗" in texts(svg)
 
 
+def test_labels_of_negative_values_are_not_cut_off():
+    svg, _ = drawn(curve(start=-0.0213, slope=-0.0101))
+    labels = [node for node in svg.iter(f"{SVG}text") if node.get("text-anchor") == "end" and node.text[0] == "-"]
+    assert labels
+    assert all(float(node.get("x")) >= 7 * len(node.text) for node in labels)
+
+
 def test_three_that_passed_are_a_band_and_two_are_lines():
     three_, _ = drawn(*(curve(f"job {number}") for number in (1, 2, 3)))
     two, _ = drawn(*(curve(f"job {number}") for number in (1, 2)))
