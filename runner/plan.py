@@ -119,6 +119,8 @@ class Plan:
     target: Target
     via: str = "lab"
     max_spend_usd: float | None = None
+    staged: tuple[str, ...] = ()
+    """What goes wrong on purpose, in words; empty in an honest run."""
 
     @property
     def worst_case_usd(self) -> float:

@@ -27,6 +27,7 @@ def plan_of_record(started: RunStarted) -> Plan:
         target=started.target,
         via=started.via,
         max_spend_usd=started.max_spend_usd,
+        staged=started.staged,
     )
 
 
@@ -90,4 +91,4 @@ def is_same_work(plan: Plan, started: RunStarted) -> bool:
         (job.job, job.seed, job.spec_digest, job.phase_digest, dict(job.content.get("variant", {})))
         for job in started.jobs
     ]
-    return (plan.target, plan.via, ours) == (started.target, started.via, theirs)
+    return (plan.target, plan.via, plan.staged, ours) == (started.target, started.via, started.staged, theirs)

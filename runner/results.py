@@ -225,6 +225,8 @@ class RunStarted(Event, tag="run.started", frozen=True, kw_only=True):
     version: str = ""
     commit: str | None = None
     max_spend_usd: float | None = None
+    staged: tuple[str, ...] = ()
+    """What went wrong on purpose, in words: such a run shows how failures look, and nothing of the template."""
 
 
 class RunFinished(Event, tag="run.finished", frozen=True, kw_only=True):

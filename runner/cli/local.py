@@ -30,10 +30,10 @@ def serve(port_lab: int, port_runpod: int, state: Path, faults: Path | None, pod
 
     Prints one line of JSON with addresses and keys once both listen.
     """
-    from runner.local.faults import parse_rules
+    from runner.cli.staging import read_rules
     from runner.local.serve import serve as run_servers
 
-    rules = parse_rules(_read_yaml(faults)) if faults is not None else ()
+    rules = read_rules(faults) if faults is not None else ()
     try:
         asyncio.run(
             run_servers(
@@ -47,13 +47,3 @@ def serve(port_lab: int, port_runpod: int, state: Path, faults: Path | None, pod
     except OSError as exc:
         raise click.ClickException(f"cannot listen: {exc.strerror or exc}") from exc
     return 0
-
-
-def _read_yaml(path: Path) -> object:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        return YAML(typ="safe").load(path)
-    except (YAMLError, UnicodeDecodeError) as exc:
-        raise click.ClickException(f"{path} is not YAML: {exc}") from exc

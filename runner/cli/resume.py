@@ -56,6 +56,8 @@ def command(
     with Store.open(state, read_only=True) as store:
         recorded = store.load_run(run or _newest_unfinished(store))
     plan, left = _plan_of(recorded.events, max_spend)
+    if plan.staged:
+        raise RunspecError(f"run {recorded.run} went wrong on purpose ({'; '.join(plan.staged)}): start it anew")
     if not left:
         click.echo(f"run {recorded.run} is complete: all of its {len(plan.jobs)} jobs have their verdict")
         return 0
@@ -102,6 +104,8 @@ def offer_to_continue(store: Store, plan: Plan) -> str | None:
     """The id of the newest run, when it was killed while it did exactly this and has something to lose."""
     from runner.replan import finished_jobs, is_same_work, started_of
 
+    if plan.staged:
+        return None
     newest = next(iter(store.runs(limit=1)), None)
     if newest is None or newest.finished_at is not None or datetime.now(UTC) - newest.started_at > NOT_OLDER:
         return None

@@ -10,16 +10,20 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from runner import __version__
+from runner.cli.heard_pods import HeardPods
 from runner.cli.loading import check_datasets, plan_of
 from runner.cli.options import selecting, targeting, with_document, with_progress, with_state
 from runner.cli.progress import Mode, showing
 from runner.cli.reporting import Reports, with_reports, write_after_run
+from runner.cli.staging import AS_ALWAYS, Staging, read_staging, with_staging
+from runner.errors import StoreError
 from runner.plan import Plan
 from runner.results import Target
 from runner.spec.conditions import Scalar
@@ -46,6 +50,7 @@ NOTHING_SELECTED = 5
     help="Beside a run on the cloud, a process that ends its pods should this one die.",
 )
 @click.option("--fresh", is_flag=True, help="Start anew even if a killed run of the same jobs could go on.")
+@with_staging
 @with_document
 @with_reports
 @with_progress
@@ -65,6 +70,8 @@ def command(
     max_fail: int | None,
     fresh: bool,
     watchdog: bool,
+    faults: Path | None,
+    no_dataset_check: bool,
     document: str,
     reports: Reports,
     progress: Mode,
@@ -74,6 +81,7 @@ def command(
     from runner.cli.targets import check_target
     from runner.engine.run import Options
 
+    staging = read_staging(faults, no_dataset_check=no_dataset_check, target=Target(target))
     plan = plan_of(
         paths,
         phases=phases,
@@ -88,14 +96,16 @@ def command(
     if not plan.jobs:
         click.echo("nothing selected: no job of these specs matches the given phases, tags and `-k`", err=True)
         return NOTHING_SELECTED
-    check_datasets(plan.jobs)
+    if staging.checks_rows:
+        check_datasets(plan.jobs)
+    plan = replace(plan, staged=staging.words)
     settings = check_target(plan.target, max_spend_usd=max_spend, folder=plan.jobs[0].base_dir, via=plan.via)
     if plan.via == "runpod":
         from runner.cli.pod_kit import check_plan
 
         check_plan(plan)
     options = Options(parallel=parallel, max_fail=1 if exitfirst else max_fail)
-    launch = Launch(plan, options, progress, state, watchdog=watchdog, reports=reports)
+    launch = Launch(plan, options, progress, state, watchdog=watchdog, reports=reports, staging=staging)
     return launch.run(settings, None if document == "none" else Path(document), fresh=fresh)
 
 
@@ -115,35 +125,53 @@ class Launch:
         continued: str | None = None,
         watchdog: bool = True,
         reports: Reports = (),
+        staging: Staging = AS_ALWAYS,
     ) -> None:
         self._plan = plan
+        self._staging = staging
         self._watchdog = watchdog
         self._reports = reports
         self._continued = continued
         self._options = options
         self._progress = progress
         self._state_dir = state_dir
+        self._pods = HeardPods()
 
     def run(self, settings: Settings | None, document: Path | None, *, fresh: bool = True) -> int:
-        """Run the plan, print the summary, update the document; returns the exit code."""
+        """Run the plan, print the summary, update the document; returns the exit code.
+
+        Raises:
+            StoreError: nothing was launched, because the state directory cannot be used.
+        """
+        from runner.store.store import Store
+
+        try:
+            with Store.open(self._state_dir) as store:
+                return self._run_in(store, settings, document, fresh=fresh)
+        except StoreError as exc:
+            if not self._pods.was_any:
+                raise
+            code, words = self._pods.conclude(self._state_dir)
+            click.echo(f"error: {exc}\n{words}", err=True)
+            return code
+
+    def _run_in(self, store: Store, settings: Settings | None, document: Path | None, *, fresh: bool) -> int:
         from runner.cli.documents import update_document
         from runner.cli.resume import offer_to_continue
         from runner.cli.summary import print_run
         from runner.cli.system import new_run_id
-        from runner.store.store import Store
 
-        with Store.open(self._state_dir) as store:
-            if self._continued is None and not fresh:
-                self._continued = offer_to_continue(store, self._plan)
-            run = self._continued or new_run_id()
-            code = asyncio.run(self._run(store, run, settings))
-            if document is not None:
-                update_document(document, store, specs_root=self._plan.jobs[0].base_dir)
-            write_after_run(store, run, self._reports)
-            # The verdict is in the exit code too: a reader that went away must not change it.
-            with suppress(BrokenPipeError):
-                print_run(store, run)
-                sys.stdout.flush()
+        if self._continued is None and not fresh:
+            self._continued = offer_to_continue(store, self._plan)
+        run = self._continued or new_run_id()
+        code = asyncio.run(self._run(store, run, settings))
+        if document is not None:
+            update_document(document, store, specs_root=self._plan.jobs[0].base_dir)
+        write_after_run(store, run, self._reports)
+        # The verdict is in the exit code too: a reader that went away must not change it.
+        with suppress(BrokenPipeError):
+            print_run(store, run)
+            sys.stdout.flush()
         return code
 
     async def _run(self, store: Store, run: str, settings: Settings | None) -> int:
@@ -163,11 +191,13 @@ class Launch:
                 state_dir=self._state_dir,
                 settings=settings,
                 via=self._plan.via,
+                staging=self._staging,
             ) as world:
                 await end_or_announce(store, world, self._plan.target)
                 if self._plan.target is Target.CLOUD and self._watchdog:
                     start_beside(self._state_dir, folder_of_keys(self._plan.jobs[0].base_dir))
                 past = await begin_again(store, run) if self._continued is not None else ()
+                self._pods.remember(past)
                 with showing(self._progress, now=world.clock.now) as listener:
                     return await run_plan(
                         self._plan,
@@ -175,7 +205,7 @@ class Launch:
                         info=RunInfo(run=run, command=_command_line(), version=__version__, commit=_commit()),
                         interrupt=interrupt,
                         options=self._options,
-                        listeners=[listener],
+                        listeners=[listener, self._pods],
                         past=past,
                     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from runner.artifacts.workshop import Workshop
 from runner.cli.pod_downloads import PodDownloads
 from runner.cli.pod_kit import open_kit
+from runner.cli.staging import AS_ALWAYS, Staging
 from runner.cli.system import SystemClock, folder_of_keys
 from runner.datasets.source import check_dataset, open_dataset
 from runner.datasets.validate import DatasetSummary
@@ -30,8 +31,13 @@ TRAIN_MODULES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate
 class Datasets:
     """The rows of planned jobs, from the files beside their specs."""
 
-    def check(self, job: PlannedJob) -> DatasetSummary:
-        """Validate every row."""
+    def __init__(self, *, checks_rows: bool = True) -> None:
+        self._checks_rows = checks_rows
+
+    def check(self, job: PlannedJob) -> DatasetSummary | None:
+        """Validate every row, unless this run is to show what happens without."""
+        if not self._checks_rows:
+            return None
         return check_dataset(job.spec.dataset, base_dir=job.base_dir, needs_reward=job.needs_reward)
 
     def rows(self, job: PlannedJob) -> bytes:
@@ -89,7 +95,13 @@ def _missing(name: str, purpose: str) -> Diagnostic:
 
 @asynccontextmanager
 async def open_world(
-    target: Target, journal: Journal, *, state_dir: Path, settings: Settings | None, via: str = "lab"
+    target: Target,
+    journal: Journal,
+    *,
+    state_dir: Path,
+    settings: Settings | None,
+    via: str = "lab",
+    staging: Staging = AS_ALWAYS,
 ) -> AsyncIterator[World]:
     """Everything a run touches, until the block ends; the embedded cloud ends its pods with it."""
     if target is Target.CLOUD and settings is not None:
@@ -97,16 +109,17 @@ async def open_world(
         async with opened as world:
             yield world
         return
-    from runner.local.cloud import EmbeddedCloud
+    from runner.local.cloud import CloudOptions, EmbeddedCloud
 
-    async with EmbeddedCloud((state_dir / "local").resolve()) as cloud:
+    async with EmbeddedCloud((state_dir / "local").resolve(), CloudOptions(faults=staging.faults)) as cloud:
         local = Settings.of_local(asdict(cloud.endpoints))
         # The session token has no request limit there, and a tiny model is watched many times a second.
         # The SDK has nothing but keys.
         ours, sdk = replace(local, lab_api_key=None), SdkMetrics(local)
         ours = replace(ours, trainer_url=f"{local.lab_url}/downloads/standalone_trainer.py")
-        async with _connected(ours, journal, LOCAL_PACE, state_dir=state_dir, sdk=sdk, via=via) as world:
-            yield world
+        opened = _connected(ours, journal, LOCAL_PACE, state_dir=state_dir, sdk=sdk, via=via)
+        async with opened as world:
+            yield world if staging.checks_rows else replace(world, datasets=Datasets(checks_rows=False))
 
 
 @asynccontextmanager

@@ -127,6 +127,7 @@ def _started(plan: Plan, world: World, info: RunInfo) -> RunStarted:
         version=info.version,
         commit=info.commit,
         max_spend_usd=plan.max_spend_usd,
+        staged=plan.staged,
     )
 
 

@@ -72,8 +72,8 @@ LOCAL_PACE = Pace(
 class DatasetSource(Protocol):
     """Where the rows of a job come from."""
 
-    def check(self, job: PlannedJob) -> DatasetSummary:
-        """Validate every row. Raises `DatasetError` with every problem."""
+    def check(self, job: PlannedJob) -> DatasetSummary | None:
+        """Validate every row; None when somebody wants them unchecked. Raises `DatasetError` with every problem."""
 
     def rows(self, job: PlannedJob) -> bytes:
         """The rows as JSON Lines, ready to upload."""

@@ -46,6 +46,8 @@ class Quirks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """The created pod goes to `ERROR`, as with a broken host or an image that does not exist."""
     crash_loop: bool = False
     """The created pod's program exits at once, and is restarted for ever."""
+    memory_mb: int | None = None
+    """Each process of the created pod may hold this much data, in MB of 2**20 bytes; allocating more fails (Linux)."""
     zero_uptime: bool = False
     """Running pods are shown with an uptime of 0."""
     pod_status: str | None = None
@@ -132,6 +134,7 @@ PRESETS: dict[str, What] = {
     "stuck": What(quirks=Quirks(provision_s=1e9)),
     "pod-error": What(quirks=Quirks(cannot_start=True)),
     "crash-loop": What(quirks=Quirks(crash_loop=True)),
+    "small-memory": What(quirks=Quirks(memory_mb=2000)),
     "zero-uptime": What(quirks=Quirks(zero_uptime=True)),
     "unknown-status": What(quirks=Quirks(pod_status="MIGRATING")),
     "empty-runtime": What(quirks=Quirks(empty_runtime=True)),

@@ -110,6 +110,7 @@ class Pod:
     life: asyncio.Task[None] | None = None
     locked: bool = False
     cannot_start: bool = False
+    memory_mb: int | None = None
 
     @property
     def is_ended(self) -> bool:
@@ -174,6 +175,7 @@ class PodHost:
         env: Callable[[str], Mapping[str, str]],
         provision_s: float | None = None,
         cannot_start: bool = False,
+        memory_mb: int | None = None,
     ) -> Pod:
         """Rent a pod; paid from now on.
 
@@ -181,6 +183,7 @@ class PodHost:
             env: what the account adds to the environment of a pod of that id.
             provision_s: how long this pod takes to be provisioned, where that is not the usual time.
             cannot_start: this pod goes to ERROR.
+            memory_mb: what each of its processes may allocate; None: as much as there is.
         """
         now = self.clock.now()
         pod_id = _new_pod_id()
@@ -196,6 +199,7 @@ class PodHost:
             environment,
             paid=[Period(now)],
             cannot_start=cannot_start,
+            memory_mb=memory_mb,
         )
         self._pods[pod_id] = pod
         self._live(pod, provision_s=self._delays.provision_s if provision_s is None else provision_s)
@@ -281,7 +285,7 @@ class PodHost:
         return env
 
     def _live(self, pod: Pod, *, provision_s: float | None) -> None:
-        spec = ContainerSpec(pod.id, pod.request.argv, pod.env)
+        spec = ContainerSpec(pod.id, pod.request.argv, pod.env, memory_mb=pod.memory_mb)
         self._replace_life(pod, self._run(pod, spec, provision_s=provision_s))
 
     def _replace_life(self, pod: Pod, life: Coroutine[Any, Any, None]) -> None:

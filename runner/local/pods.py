@@ -42,11 +42,15 @@ class PodLeakError(RunspecError):
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """What to run for one pod; `env` is complete but for what the backend knows about its own machine."""
+    """What to run for one pod; `env` is complete but for what the backend knows about its own machine.
+
+    `memory_mb` is what each process of it may allocate, in MB of 2**20 bytes; None: as much as there is.
+    """
 
     pod_id: str
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+    memory_mb: int | None = None
 
 
 class Container(Protocol):
@@ -148,6 +152,7 @@ class ProcessPods:
             "RUNSPEC_WORKSPACE": str(home / "workspace"),
             "RUNSPEC_LOCAL_POD": "1",
             **spec.env,
+            **({} if spec.memory_mb is None else {"RUNSPEC_POD_MEMORY_MB": str(spec.memory_mb)}),
             "RUNPOD_POD_ID": spec.pod_id,
         }
 

@@ -158,7 +158,12 @@ class RunPodApi:
         if quirks.crash_loop:
             wish = replace(wish, argv=("false",))
         pod = self._host.create(
-            wish, usd_h=usd_h, env=self._own_key, provision_s=quirks.provision_s, cannot_start=quirks.cannot_start
+            wish,
+            usd_h=usd_h,
+            env=self._own_key,
+            provision_s=quirks.provision_s,
+            cannot_start=quirks.cannot_start,
+            memory_mb=quirks.memory_mb,
         )
         pod.locked = quirks.locked
         return json_response(self._document(pod, quirks), status=201)

@@ -46,12 +46,26 @@ def _spawn(argv: list[str]) -> int:
             os._exit(CANNOT_EXECUTE)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
+        _limit_memory(os.environ.get("RUNSPEC_POD_MEMORY_MB", ""))
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.execvp(argv[0], argv)  # noqa: S606  an argument list, as everywhere here
     except OSError as exc:
         os.write(2, f"{argv[0]}: {exc.strerror}\n".encode())
     finally:
         os._exit(CANNOT_EXECUTE)
+
+
+def _limit_memory(mebibytes: str) -> None:
+    """Let allocations beyond a limit fail, as they do in a container that is too small.
+
+    RLIMIT_DATA counts private writable memory; RLIMIT_AS would count every library that is mapped too, which differs by
+    gigabytes from one build of torch to the next.
+    """
+    if mebibytes:
+        import resource  # noqa: PLC0415  most pods have no limit, and this stands in front of each
+
+        limit = int(mebibytes) << 20
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def _watch(child: int, wake_fd: int, asked_to_stop: list[int]) -> int:

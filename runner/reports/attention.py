@@ -92,7 +92,9 @@ def _broke(job: JobReport) -> bool:
 
 def _broken(report: RunReport, job: JobReport) -> Iterator[Line]:
     why = job.reason or ("nothing more was recorded" if job.outcome is None else "no reason was recorded")
-    cause = f" ({job.failure_class.value})" if job.failure_class else ""
+    # A cancelled job's reason begins with its class already.
+    is_said = job.failure_class is None or why.startswith(job.failure_class.value)
+    cause = "" if job.failure_class is None or is_said else f" ({job.failure_class.value})"
     tries = f", after {job.attempt} attempts" if job.attempt > 1 else ""
     yield Line("expected", "a verdict on every criterion")
     yield Line("observed", visible(why) + cause + tries + f"; {wording.money(job.cost_usd)} spent")

@@ -30,7 +30,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 
 def compare_runs(runs: Sequence[RecordedRun], *, phase: str | None = None) -> Comparison | None:
     """The comparison that recorded runs allow; None when no template has several jobs of one phase in one run."""
-    reports = [report for report in map(summarise, runs) if report is not None]
+    reports = [report for report in map(summarise, runs) if report is not None and not report.is_staged]
     return compare(newest_groups((job for report in reports for job in report.jobs), phase))
 
 

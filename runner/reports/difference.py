@@ -67,6 +67,7 @@ def last_passed(wanted: RecordedJob, runs: Iterator[RecordedRun] | Sequence[Reco
                 is_same
                 and is_older
                 and one.job.outcome is Outcome.PASSED
+                and not one.run.is_staged
                 and (best is None or one.job.at > best.job.at)
             ):
                 best = one

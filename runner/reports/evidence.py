@@ -144,6 +144,8 @@ class RunReport:
     commit: str | None
     version: str
     notes: tuple[str, ...]
+    is_staged: bool = False
+    """It went wrong on purpose, so it shows nothing of the template."""
 
     @property
     def cost_usd(self) -> float:
@@ -183,8 +185,14 @@ def summarise(run: RecordedRun) -> RunReport | None:
         pods_opened=len({event.pod_id for event in run.events if isinstance(event, PodCreated)}),
         commit=start.commit,
         version=start.version,
-        notes=run.notes,
+        notes=(*run.notes, *_staged(start)),
+        is_staged=bool(start.staged),
     )
+
+
+def _staged(start: RunStarted) -> tuple[str, ...]:
+    words = "; ".join(start.staged)
+    return (f"this run was made to go wrong, so no status comes from it: {words}",) if words else ()
 
 
 def _last_start(events: Sequence[AnyEvent]) -> int:

@@ -142,7 +142,7 @@ def json_report(report: RunReport) -> Report:
         run=report.run,
         target=report.target,
         via=report.via,
-        evidence=_LEVELS[report.target],
+        evidence="none" if report.is_staged else _LEVELS[report.target],
         outcome=report.outcome,
         exit_code=report.exit_code,
         started_at=report.started_at,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runner.issues.diagnose import Diagnosis
 from runner.reports import wording
 from runner.reports.evidence import UNJUDGED, JobReport, Series
 from runner.reports.markdown import Markdown, code, escaped, inline
@@ -35,6 +36,8 @@ def claim(result: PhaseResult) -> Markdown:
     """What one result shows, in a few words, without its provenance."""
     target = result.target.value
     met = f"{result.passed_criteria} of {result.all_criteria} criteria"
+    if result.is_staged:
+        return joined(" · ", [f"{result.outcome.value} on {target}, where it was made to go wrong", met])
     match result.status:
         case Status.REHEARSED | Status.WORKING | Status.KNOWN_ISSUES:
             known = " with known issues" if result.issues else ""
@@ -45,6 +48,16 @@ def claim(result: PhaseResult) -> Markdown:
             return joined(" · ", [f"failed on {target}", met])
         case _:
             return joined(" · ", [f"no verdict on {target}: {_why_none(result)}", met])
+
+
+def cause(found: Diagnosis) -> Markdown:
+    """Why a job did not pass: class, rule, cause and fix in one line."""
+    rule = f", rule {code(found.issue)}" if found.issue else ""
+    where = f", log line {found.line}" if found.line else ""
+    why = f": {inline(found.cause)}" if found.cause else ""
+    fix = f" Fix: {inline(found.fix)}" if found.fix else ""
+    title = escaped(found.title) + " " if found.title else ""
+    return Markdown(f"**cause:** {title}({code(found.failure_class)}{rule}{where}){why}{fix}")
 
 
 def _why_none(result: PhaseResult) -> Markdown:

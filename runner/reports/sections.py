@@ -10,9 +10,11 @@ from traceback import extract_tb
 from jinja2 import Environment, TemplateError, TemplateSyntaxError
 
 from runner.errors import Diagnostic, ReportError, Span
+from runner.issues.diagnose import Diagnosis
 from runner.reports import comparison as comparisons
 from runner.reports import phrases, wording
 from runner.reports.evidence import UNJUDGED, JobReport
+from runner.reports.explain import cause_of
 from runner.reports.markdown import Markdown, code, environment, escaped, inline
 from runner.reports.phrases import joined
 from runner.reports.standing import DocumentModel, PhaseResult, Standing, Status, TemplateStanding
@@ -104,7 +106,7 @@ def _never_run(pending: Sequence[Standing]) -> Iterator[Markdown]:
 
 def comparison(model: DocumentModel, _: str) -> str:
     """What several jobs of each template measured."""
-    jobs = [job for one in model.templates for result in one.results for job in result.jobs]
+    jobs = [job for one in model.templates for result in one.results if not result.is_staged for job in result.jobs]
     return f"**Comparison across templates:**\n\n{comparisons.region(jobs)}"
 
 
@@ -191,23 +193,27 @@ def devices(result: PhaseResult) -> Markdown:
 def findings(result: PhaseResult) -> list[Markdown]:
     """What is worth a line: criteria that do not hold, issues, what was scaled, what else a reader has to know."""
     lines = [inline(note) for note in result.notes]
+    causes = {one.job.key: cause_of(one) for one in result.recorded if one.job.outcome is not Outcome.PASSED}
     for job in result.jobs:
-        lines += [Markdown(phrases.of_job(result, job) + line) for line in _findings_of(job)]
+        found = _findings_of(job, causes.get(job.key))
+        lines += [Markdown(phrases.of_job(result, job) + line) for line in found]
     return list(dict.fromkeys(lines))
 
 
-def _findings_of(job: JobReport) -> Iterator[Markdown]:
+def _findings_of(job: JobReport, cause: Diagnosis | None) -> Iterator[Markdown]:
     if job.outcome is None:
         yield Markdown("interrupted before a verdict")
     elif job.reason and job.outcome is not Outcome.PASSED:
         yield inline(job.reason)
+    if cause is not None:
+        yield phrases.cause(cause)
     for verdict in job.verdicts:
         if verdict.outcome is not Outcome.PASSED and job.is_judged:
             yield phrases.finding(verdict)
     if job.is_flaky:
         yield Markdown(f"passed only at attempt {job.attempt}")
-    for issue in job.issues:
-        fix = f"; fix: {escaped(issue.fix)}" if issue.fix else ""
+    for issue in (one for one in job.issues if cause is None or one.issue != cause.issue):
+        fix = f"; fix: {inline(issue.fix)}" if issue.fix else ""
         yield Markdown(f"known issue {code(issue.issue)} ({issue.verdict}): {inline(issue.title)}{fix}")
     for one in job.scaled:
         because = f" ({escaped(one.reason)})" if one.reason else ""

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from runner.history import RecordedRun
-from runner.reports.evidence import JobReport, summarise, worst
+from runner.reports.difference import RecordedJob, recorded_jobs
+from runner.reports.evidence import JobReport, worst
 from runner.results import DatasetChecked, IssueObserved, Outcome, Target, Verdict
 from runner.spec.models import Phase, Spec
 
@@ -122,6 +123,10 @@ class PhaseResult:
     commit: str | None
     jobs: tuple[JobReport, ...]
     notes: tuple[str, ...] = ()
+    recorded: tuple[RecordedJob, ...] = ()
+    """The same jobs with their events, for whoever asks for the cause of a failure."""
+    is_staged: bool = False
+    """It went wrong on purpose: listed, and of no consequence."""
 
     @property
     def outcome(self) -> Outcome:
@@ -130,12 +135,14 @@ class PhaseResult:
 
     @property
     def has_verdict(self) -> bool:
-        """It was judged to an end; errors, skips and interruptions show nothing either way."""
-        return self.outcome in (Outcome.PASSED, Outcome.FAILED, Outcome.UNKNOWN)
+        """It was judged to an end; errors, skips, interruptions and staged runs show nothing either way."""
+        return not self.is_staged and self.outcome in (Outcome.PASSED, Outcome.FAILED, Outcome.UNKNOWN)
 
     @property
     def status(self) -> Status:
         """What this result alone says."""
+        if self.is_staged:
+            return Status.NO_VERDICT
         if self.outcome is Outcome.FAILED:
             return Status.FAILED
         if self.outcome is not Outcome.PASSED:
@@ -293,22 +300,25 @@ def build_model(
 
 
 def _results(run: RecordedRun) -> Iterator[tuple[tuple[str, str], PhaseResult]]:
-    report = summarise(run)
-    if report is None or report.target is Target.SCRIPTED:
+    recorded = recorded_jobs(run)
+    if not recorded or recorded[0].run.target is Target.SCRIPTED:
         return
-    jobs: dict[tuple[str, str], list[JobReport]] = {}
-    for job in report.jobs:
-        jobs.setdefault((job.record.spec, job.record.phase), []).append(job)
+    report = recorded[0].run
+    jobs: dict[tuple[str, str], list[RecordedJob]] = {}
+    for one in recorded:
+        jobs.setdefault((one.job.record.spec, one.job.record.phase), []).append(one)
     for key, group in jobs.items():
         yield (
             key,
             PhaseResult(
                 run=report.run,
                 target=report.target,
-                at=max(job.at for job in group),
+                at=max(one.job.at for one in group),
                 commit=report.commit,
-                jobs=tuple(group),
+                jobs=tuple(one.job for one in group),
                 notes=report.notes,
+                recorded=tuple(group),
+                is_staged=report.is_staged,
             ),
         )
 

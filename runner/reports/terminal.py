@@ -104,6 +104,8 @@ def _job_counts(report: RunReport) -> str:
 
 
 def _level(report: RunReport) -> str:
+    if report.is_staged:
+        return f"made to go wrong on {report.target.value}"
     if report.target is Target.SCRIPTED or report.outcome is Outcome.PASSED:
         return wording.EVIDENCE[report.target]
     return f"on {report.target.value}"

@@ -136,14 +136,14 @@ def job_events(
 def run(
     run_id: str, *jobs: list[r.AnyEvent], target: r.Target = r.Target.LOCAL, day: int = 0,
     outcome: r.Outcome | None = r.Outcome.PASSED, records: Sequence[r.PlannedJobRecord] = (),
-    max_spend: float | None = None, notes: tuple[str, ...] = (),
+    max_spend: float | None = None, notes: tuple[str, ...] = (), staged: tuple[str, ...] = (),
 ) -> RecordedRun:  # fmt: skip
     """A run of some jobs; without an outcome it was interrupted."""
     planned = tuple(records) or tuple(record(job[0].job) for job in jobs)
     events: list[r.AnyEvent] = [
         r.RunStarted(
             at=at(0), run=run_id, target=target, via="lab", jobs=planned, command="runspec specs/cpt.yaml",
-            version="0.1.0", commit="1a2b3c4d5e6f7a8b", max_spend_usd=max_spend,
+            version="0.1.0", commit="1a2b3c4d5e6f7a8b", max_spend_usd=max_spend, staged=staged,
         )
     ]  # fmt: skip
     events += [event for job in jobs for event in job]

@@ -43,6 +43,17 @@ def test_a_cloud_pass_is_working_and_says_when_issues_were_seen():
     assert basic(with_issue).status is Status.KNOWN_ISSUES
 
 
+@pytest.mark.parametrize("made", [fake.passing, fake.failing])
+def test_run_that_was_made_to_go_wrong_is_listed_and_gives_no_status(made):
+    staged = made(staged=("fault: lab POST /api/alerts/trigger alert-lost",))
+    alone, beside = basic(staged), basic(fake.passing("0001"), staged)
+    assert alone.status is Status.NO_VERDICT
+    assert beside.status is Status.REHEARSED
+    assert beside.decisive.run == "0001"
+    assert len(beside.results) == 2
+    assert "made to go wrong" in beside.results[0].notes[0] or "made to go wrong" in beside.results[1].notes[0]
+
+
 def test_scripted_runs_count_for_nothing():
     assert basic(fake.passing(target=Target.SCRIPTED)).status is Status.PENDING
 

@@ -14,7 +14,7 @@ from runner.reports.difference import recorded_jobs
 from runner.reports.evidence import summarise
 from runner.reports.explain import explain
 from runner.reports.terminal import print_summary, verdict_line
-from runner.results import Outcome, Target
+from runner.results import FailureClass, Outcome, Target
 
 HERE = Path(__file__).parent
 BATCH = [
@@ -44,7 +44,10 @@ RUNS = {
     "cause": fake.run(
         "ca05e",
         fake.job_events(
-            "dpo_standard/basic/1", Outcome.FAILED, fake.verdicts(**NEVER), extra=LOST,
+            "dpo_standard/basic/1",
+            Outcome.FAILED,
+            fake.verdicts(**NEVER),
+            extra=LOST,
             reason="DPO rows have no `chosen`",
         ),
         outcome=Outcome.FAILED,
@@ -138,6 +141,21 @@ def test_many_problems_are_cut_and_the_cut_is_said():
     assert text.splitlines()[-1].startswith("✗ failed · 25 of 25 jobs failed · 100 of 125 criteria")
 
 
+def test_cancelled_job_is_called_interrupted_once():
+    events = fake.job_events(
+        "cpt_standard/basic/1", Outcome.CANCELLED, None, reason="interrupted", failure_class=FailureClass.INTERRUPTED
+    )
+    said = printed(fake.run("ca11", events, outcome=Outcome.CANCELLED))
+    assert "interrupted; $" in said
+    assert "interrupted (interrupted)" not in said
+
+
+def test_run_that_was_made_to_go_wrong_says_so_in_its_verdict():
+    run = fake.passing(staged=("rows were not checked",))
+    assert " · made to go wrong on local · " in verdict_line(summarise(run))
+    assert "note: this run was made to go wrong, so no status comes from it: rows were not checked" in printed(run)
+
+
 def test_an_interrupted_run_says_when_and_how_far_it_got():
     assert verdict_line(summarise(RUNS["interrupted"])).startswith("! interrupted at 14:02 UTC, 4 of 5 jobs judged · ")
 
@@ -146,9 +164,7 @@ def test_jobs_that_failed_alike_are_told_of_once():
     failed = fake.verdicts(metrics_post=fake.FAILED_METRICS)
     jobs = [fake.job_events(f"cpt_standard/batch/{number}", Outcome.FAILED, failed) for number in range(1, 26)]
     text = printed(fake.run("25", *jobs, outcome=Outcome.FAILED), terminal=False)
-    heading = (
-        "✗ failed  cpt_standard/batch/1, cpt_standard/batch/2, cpt_standard/batch/3 and 22 more  (25 jobs alike)"
-    )
+    heading = "✗ failed  cpt_standard/batch/1, cpt_standard/batch/2, cpt_standard/batch/3 and 22 more  (25 jobs alike)"
     assert heading in text.splitlines()
     assert text.count("API POST failed") == 2
 
