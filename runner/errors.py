@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +148,3 @@ class ProviderError(RunspecError):
         self.ambiguous = ambiguous
         self.retry_after_s = retry_after_s
         self.request_id = request_id
-
-
-def span_at(path: Path | str, lines: Sequence[str], line: int, col: int, length: int = 1) -> Span:
-    """A span with its source text taken from `lines` (the file split at line ends)."""
-    text = lines[line - 1] if 0 < line <= len(lines) else ""
-    return Span(str(path), line, col, length, text)

@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 
 from runner.cli.comparisons import refresh_comparison
-from runner.errors import RunspecError
+from runner.errors import Diagnostic, ReportError, RunspecError
 from runner.reports.document import write_document
+from runner.reports.files import read_bytes
+from runner.reports.regions import Text, parse
 from runner.reports.standing import DocumentModel, Subject, build_model, subject
 from runner.spec.find import find_spec_files
 from runner.spec.loader import SpecFile, find_phase, load_spec
@@ -37,11 +39,25 @@ def specs_below(folder: Path) -> list[SpecFile]:
     return [load_spec(path) for path in find_spec_files([folder])]
 
 
+def check_marks(document: Path) -> None:
+    """Refuse a document that nothing could be written into: “up to date” would say that its results are in it.
+
+    Raises:
+        ReportError: it has neither a region nor a keyed checkbox, or cannot be read.
+    """
+    parts, problems = parse(read_bytes(document), str(document))
+    if not problems and all(isinstance(part, Text) for part in parts):
+        message = f"`{document}` has no marks, so nothing can be written into it"
+        fix = f"put them in, which changes nothing else: `runspec render {document} --adopt`"
+        raise ReportError([Diagnostic("report.no-marks", message, fix=fix)])
+
+
 def update_document(path: Path, store: Store, *, specs_root: Path) -> None:
     """Update the document after a run, if there is one; a problem with it never changes the run's result."""
     if not path.exists():
         return
     try:
+        check_marks(path)
         changed = write_document(path, model_of(specs_below(specs_root), store))
     except RunspecError as exc:
         click.echo(f"{exc}\nthe document {path} was left as it is; the run itself is recorded", err=True)

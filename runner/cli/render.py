@@ -37,7 +37,7 @@ def command(document: Path, check: bool, adopt: bool, force: bool, specs: Path, 
     region was edited by hand. It says that it did not compare the evidence, and passes.
     """
     from runner.cli.comparisons import refresh_comparison
-    from runner.cli.documents import model_of, specs_below
+    from runner.cli.documents import check_marks, model_of, specs_below
     from runner.reports.document import write_document
     from runner.store.store import Store
 
@@ -47,6 +47,8 @@ def command(document: Path, check: bool, adopt: bool, force: bool, specs: Path, 
         raise ReportError(
             [Diagnostic("report.not-found", f"there is no document `{document}`", fix="name it: `runspec render PATH`")]
         )
+    if not adopt:
+        check_marks(document)
     with Store.open(state, read_only=True) as store:
         model = model_of(specs_below(specs), store)
         written = [] if adopt or check else refresh_comparison(document.parent, store)

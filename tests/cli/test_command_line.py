@@ -424,6 +424,15 @@ def test_a_spend_limit_that_limits_nothing_is_refused(runspec, limit):
     assert f"`{limit}` is no limit: give 0 or more US dollars" in said.err
 
 
+def test_a_document_without_marks_is_not_called_up_to_date(runspec, workshop):
+    (workshop.folder / "notes.md").write_text("# Notes\n", encoding="utf-8")
+    for flags in ([], ["--check"]):
+        said = runspec("render", "notes.md", *flags)
+        assert said.code == 2
+        assert "report.no-marks" in said.err
+        assert "`runspec render notes.md --adopt`" in said.err
+
+
 def test_a_limit_of_runs_beyond_all_numbers_is_a_mistake_and_no_bug(runspec):
     said = runspec("history", "-n", "9" * 23)
     assert said.code == 2

@@ -15,24 +15,6 @@ def quiet_environment() -> None:
     os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 
 
-def preload() -> None:
-    """Import everything heavy, for a fork server that starts many jobs; must run before any thread or tokenizer."""
-    quiet_environment()
-    import datasets
-    import peft
-    import torch
-    import transformers
-    import trl
-    import trl.experimental.orpo
-    import trl.experimental.ppo
-
-    torch.set_num_threads(1)
-    datasets.disable_progress_bars()
-    # trl and transformers import lazily: only touching the classes loads them.
-    _ = (trl.SFTTrainer, trl.DPOTrainer, trl.RewardTrainer, trl.experimental.orpo.ORPOTrainer,
-         trl.experimental.ppo.PPOTrainer, transformers.LlamaForCausalLM, peft.LoraConfig)  # fmt: skip
-
-
 def prepare_libraries() -> None:
     import datasets
     import torch
