@@ -18,11 +18,14 @@ from runner.cli.options import parse_usd, with_document, with_progress, with_sta
 from runner.cli.progress import Mode
 from runner.errors import RunspecError
 from runner.plan import Plan
-from runner.results import AnyEvent, RunFinished, RunStarted
+from runner.results import AnyEvent, RunFinished, RunStarted, exit_code
 
 if TYPE_CHECKING:
+    from runner.history import RecordedRun
     from runner.store.store import Store
 
+UNCONFIRMED = 6
+NO_VERDICT = 3
 NOT_OLDER = timedelta(days=2)
 """A run that was killed longer ago is not taken up without being asked for."""
 
@@ -60,7 +63,7 @@ def command(
         raise RunspecError(f"run {recorded.run} went wrong on purpose ({'; '.join(plan.staged)}): start it anew")
     if not left:
         click.echo(f"run {recorded.run} is complete: all of its {len(plan.jobs)} jobs have their verdict")
-        return 0
+        return _code_of(recorded)
     check_datasets([job for job in plan.jobs if job.key in left])
     settings = check_target(plan.target, max_spend_usd=plan.max_spend_usd, folder=plan.jobs[0].base_dir, via=plan.via)
     if plan.via == "runpod":
@@ -71,6 +74,20 @@ def command(
     options = Options(parallel=parallel, max_fail=1 if exitfirst else max_fail)
     launch = Launch(plan, options, progress, state, continued=recorded.run)
     return launch.run(settings, None if document == "none" else Path(document))
+
+
+def _code_of(recorded: RecordedRun) -> int:
+    """What a complete run came to: being complete makes no failure a success, and no lost pod a found one."""
+    from runner.history import open_leases
+    from runner.replan import finished_jobs
+
+    code = exit_code(finished_jobs(recorded.events).values())
+    if left := open_leases(recorded.run, recorded.events):
+        names = ", ".join(lease.pod_id or lease.name for lease in left)
+        click.echo(f"{names} may still bill, since no end was proven; `runspec reap` finds and ends what is left", err=True)
+        return UNCONFIRMED
+    # Proven gone since then; the job has no verdict all the same.
+    return NO_VERDICT if code == UNCONFIRMED else code
 
 
 def _newest_unfinished(store: Store) -> str:

@@ -27,6 +27,7 @@ from runner.results import (
     MetricsObserved,
     Outcome,
     PodCreated,
+    PodGone,
     RunFinished,
     RunStarted,
     Target,
@@ -141,8 +142,40 @@ def test_a_spec_that_is_gone_is_named(record, runspec, workshop):
 
 def test_a_run_without_anything_left_is_complete(record, runspec):
     record()
+    at = datetime.now(UTC)
+    gone = [
+        PodGone(at=at, job=f"sft_standard/basic/{n}", name="n", pod_id="p", alive_s=60.0, cost_usd=0.01) for n in (1, 2)
+    ]
+    with Store.open(".runspec") as store:
+        asyncio.run(store.journal("run-1").append(*gone, durable=True))
     said = runspec("resume", "run-1", "--doc", "none")
     assert (said.code, said.out) == (0, "run run-1 is complete: all of its 2 jobs have their verdict\n")
+
+
+@pytest.mark.parametrize(
+    ("end", "later", "code"),
+    [
+        ({"outcome": Outcome.FAILED, "failure_class": FailureClass.CRITERION}, [PodGone], 1),
+        ({"outcome": Outcome.ERRORED, "failure_class": FailureClass.LEAK}, [], 6),
+        ({"outcome": Outcome.ERRORED, "failure_class": FailureClass.LEAK}, [PodGone], 3),
+    ],
+)
+def test_a_complete_run_has_the_exit_code_of_what_it_came_to(record, runspec, end, later, code):
+    record(done=1)
+    at, job = datetime.now(UTC), "sft_standard/basic/2"
+    proof = {"at": at, "name": "n", "alive_s": 60.0, "cost_usd": 0.01}
+    events = [
+        PodGone(job="sft_standard/basic/1", pod_id="p", **proof),
+        JobStarted(at=at, job=job),
+        PodCreated(at=at, job=job, name="n", pod_id="q", cost_usd_h=0.1),
+        JobFinished(at=at, job=job, **end),
+        *(gone(job=job, pod_id="q", **proof) for gone in later),
+    ]
+    with Store.open(".runspec") as store:
+        asyncio.run(store.journal("run-1").append(*events, durable=True))
+    said = runspec("resume", "run-1", "--doc", "none")
+    assert said.code == code
+    assert ("q may still bill" in said.err) is (code == 6)
 
 
 def test_without_unfinished_runs_there_is_nothing_to_go_on_with(record, runspec):
