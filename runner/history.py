@@ -11,15 +11,12 @@ from datetime import datetime
 
 from runner.results import (
     AnyEvent,
-    JobFinished,
     Outcome,
-    PlannedJobRecord,
     PodCreated,
     PodGone,
     PodRefused,
     PodRequested,
     Target,
-    Verdict,
 )
 
 
@@ -85,17 +82,6 @@ class Lease:
     via: str
     lab_job_id: str | None = None
     gpu: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatestJob:
-    """The newest finished job of one spec and phase, with the verdicts it was given last."""
-
-    run: str
-    target: Target
-    record: PlannedJobRecord
-    finished: JobFinished
-    verdicts: tuple[Verdict, ...]
 
 
 def open_leases(run: str, events: Iterable[AnyEvent]) -> list[Lease]:

@@ -12,8 +12,8 @@ from typing import Any, get_args
 import msgspec
 
 from runner.errors import StoreError, did_you_mean
-from runner.history import LatestJob, Lease, RecordedRun, RunSummary, open_leases
-from runner.results import AnyEvent, JobFinished, JobJudged, Outcome, RunStarted, Target, decode_event
+from runner.history import Lease, RecordedRun, RunSummary, open_leases
+from runner.results import AnyEvent, Outcome, Target, decode_event
 from runner.store.writing import kind_of
 
 LAST = "last"
@@ -31,15 +31,6 @@ _SUMMARY = """
 _POD_EVENTS = """
     SELECT run, seq, kind, body FROM events
     WHERE kind IN ('pod.requested', 'pod.created', 'pod.refused', 'pod.gone') ORDER BY id
-"""
-_LATEST = """
-    SELECT jobs.run, job, planned_seq, finished_seq, judged_seq, runs.target
-    FROM jobs JOIN runs USING (run)
-    WHERE finished_id = (
-        SELECT max(finished_id) FROM jobs AS same JOIN runs AS theirs USING (run)
-        WHERE same.spec = jobs.spec AND same.phase = jobs.phase AND theirs.target IN (SELECT value FROM json_each(?))
-    )
-    ORDER BY spec, phase
 """
 
 
@@ -150,33 +141,6 @@ def leases(connection: sqlite3.Connection) -> list[Lease]:
         by_run.setdefault(run, []).append(_decoded(run, seq, body))
     found = [lease for run, events in by_run.items() for lease in open_leases(run, events)]
     return sorted(found, key=lambda lease: (lease.requested_at, lease.run, lease.name))
-
-
-def latest(connection: sqlite3.Connection, targets: tuple[Target, ...]) -> list[LatestJob]:
-    """For each spec and phase the newest finished job on one of the targets."""
-    wanted = json.dumps([target.value for target in targets])
-    return [_latest_job(connection, row) for row in connection.execute(_LATEST, (wanted,)).fetchall()]
-
-
-def _latest_job(connection: sqlite3.Connection, row: tuple[Any, ...]) -> LatestJob:
-    run, job, planned_seq, finished_seq, judged_seq, target = row
-    planned = _event(connection, run, planned_seq)
-    finished = _event(connection, run, finished_seq)
-    judged = _event(connection, run, judged_seq) if judged_seq is not None else None
-    if not isinstance(planned, RunStarted) or not isinstance(finished, JobFinished):
-        raise StoreError(f"the history of run `{run}` does not fit its journal: it is damaged")
-    return LatestJob(
-        run=run,
-        target=Target(target),
-        record=next(record for record in planned.jobs if record.job == job),
-        finished=finished,
-        verdicts=judged.verdicts if isinstance(judged, JobJudged) else (),
-    )
-
-
-def _event(connection: sqlite3.Connection, run: str, seq: int) -> AnyEvent:
-    row = connection.execute("SELECT body FROM events WHERE run = ? AND seq = ?", (run, seq)).fetchone()
-    return _decoded(run, seq, row[0])
 
 
 def points(connection: sqlite3.Connection, run: str, job: str, metric: str) -> list[tuple[int, float | None]]:

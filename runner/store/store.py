@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Self
 
 from runner.errors import StoreError
-from runner.history import LatestJob, Lease, RecordedRun, RunSummary
-from runner.results import AnyEvent, Target
+from runner.history import Lease, RecordedRun, RunSummary
+from runner.results import AnyEvent
 from runner.store import database, reading
 from runner.store.database import translated
 from runner.store.journal import StoreJournal
 from runner.store.lock import DirectoryLock
-
-_EVIDENCE = (Target.LOCAL, Target.CLOUD)
 
 
 class Store:
@@ -133,11 +131,6 @@ class Store:
         """Pods of all runs that were asked for and are neither refused nor proven gone, oldest first."""
         with self._reading() as connection:
             return reading.leases(connection)
-
-    def latest_jobs(self, targets: tuple[Target, ...] = _EVIDENCE) -> list[LatestJob]:
-        """For each spec and phase the newest finished job, scripted ones left out unless asked for."""
-        with self._reading() as connection:
-            return reading.latest(connection, targets)
 
     def points(self, run: str, job: str, metric: str) -> list[tuple[int, float | None]]:
         """One metric of one job's last attempt: (step, value) by step; None where the lab has no number."""

@@ -8,7 +8,7 @@ import pytest
 import recorded as make
 
 from runner.errors import StoreError
-from runner.results import JobJudged, Outcome, RunStarted, Target
+from runner.results import Outcome, RunStarted
 from runner.store import Store
 
 
@@ -103,17 +103,6 @@ async def test_leases_are_found_by_index(store):
         "('pod.requested', 'pod.created', 'pod.refused', 'pod.gone') ORDER BY id"
     ).fetchall()
     assert "pod_events" in str(plan)
-
-
-async def test_the_newest_finished_job_of_each_phase_comes_with_its_last_verdicts(store):
-    judged = JobJudged(at=make.at(45), job="cpt/basic/1", verdicts=())
-    await record(store, "r1", make.started("r1", "cpt/basic/1", "cpt/full/1"), judged, make.job_done())
-    await record(store, "r1", make.job_done("cpt/full/1", Outcome.FAILED))
-    await record(store, "r2", make.started("r2"), make.job_done(outcome=Outcome.ERRORED))
-    await record(store, "r3", make.started("r3"))
-    await record(store, "r4", make.started("r4", target=Target.SCRIPTED), make.job_done())
-    found = [(job.run, job.record.job, job.finished.outcome) for job in store.latest_jobs()]
-    assert found == [("r2", "cpt/basic/1", "errored"), ("r1", "cpt/full/1", "failed")]
 
 
 async def test_events_of_a_newer_version_are_left_out_and_noted(store):

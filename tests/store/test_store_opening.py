@@ -51,7 +51,7 @@ async def test_reports_read_beside_a_running_runner(tmp_path):
 
 def test_reading_a_missing_directory_is_an_empty_history_and_creates_nothing(tmp_path):
     with Store.open(tmp_path / "none", read_only=True) as store:
-        assert (store.runs(), store.open_leases(), store.latest_jobs()) == ([], [], [])
+        assert (store.runs(), store.open_leases()) == ([], [])
     assert list(tmp_path.iterdir()) == []
 
 
