@@ -20,7 +20,7 @@ from runner.providers.clock import SystemClock
 from runner.providers.downloads import DOWNLOAD_IDLE_S, promised_sha256, write_stream
 from runner.providers.faults import Answer, Call, Refusal, json_body
 from runner.providers.http import Host
-from runner.providers.lab_jobs import close_job, open_job
+from runner.providers.lab_jobs import SETUP_S, close_job, open_job
 from runner.providers.lab_wire import (
     FORMATS,
     LAB_GPU_IDS,
@@ -113,6 +113,7 @@ class FineTuneLab:
             repeatable=True,
             attempts=3,
             total_s=UPLOAD_S,
+            retry_for_s=UPLOAD_S + 60.0,
         )
         return await self._host.fetch(call, read_dataset)
 
@@ -171,7 +172,7 @@ class FineTuneLab:
         """
         path = f"/api/training/local/{_segment(lab_job_id)}/control"
         try:
-            await self._change(path, {"action": "cancel"}, read_done, to="cancel jobs", attempts=5)
+            await self._change(path, {"action": "cancel"}, read_done, to="cancel jobs", attempts=5, retry_for_s=60.0)
         except ProviderError as failed:
             if failed.kind == Kind.GONE:
                 return
@@ -254,7 +255,16 @@ class FineTuneLab:
             return ModelArchive(size=size, sha256=sha256, is_checked=promised is not None)
         raise self._host.error(call, Refusal(kind=Kind.TRANSIENT, detail=detail, retryable=True))
 
-    async def _change(self, path: str, body: Any, reader: Callable[[Any], _T], *, to: str, attempts: int = 3) -> _T:
+    async def _change(
+        self,
+        path: str,
+        body: Any,
+        reader: Callable[[Any], _T],
+        *,
+        to: str,
+        attempts: int = 3,
+        retry_for_s: float = SETUP_S,
+    ) -> _T:
         call = Call(
             method="POST",
             path=path,
@@ -264,6 +274,7 @@ class FineTuneLab:
             repeatable=True,
             attempts=attempts,  # few: the lab answers 500 also to what no repeat can mend
             total_s=60.0,
+            retry_for_s=retry_for_s,
         )
         return await self._host.fetch(call, reader)
 

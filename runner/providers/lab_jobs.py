@@ -21,6 +21,8 @@ from runner.providers.readers import mapping, needed_text, text
 
 STORED_AFTER_LOOKS = 15
 LOOK_EVERY_S = 2.0
+# Before there is a pod, time costs nothing: an answer that was lost for all of one attempt is asked for again.
+SETUP_S = 150.0
 
 
 async def open_job(
@@ -47,6 +49,7 @@ async def open_job(
         repeatable=True,
         attempts=3,
         total_s=60.0,
+        retry_for_s=SETUP_S,
         secrets=frozenset((token,)),
     )
     user_id, given, is_stored = await host.fetch(call, _read_opened)

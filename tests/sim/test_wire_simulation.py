@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import ProviderError
+from runner.local.faults import Rule, What, When
 from runner.providers import http
 from runner.providers.faults import Call
 from runner.providers.redaction import Redactor
@@ -43,6 +44,24 @@ def test_a_wire_that_often_breaks_in_one_way_breaks_no_invariant(fault):
     report = simulate_wire(WireSchedule(seed=2, wire={fault: 0.15}, healthy=True))
     assert report.violations == [], str(report)
     assert report.happened[fault] > 0
+
+
+@pytest.mark.parametrize(
+    ("via", "door"),
+    [
+        ("lab", "lab POST /api/training"),
+        ("lab", "lab POST /api/training/dataset"),
+        ("lab", "lab POST /api/training/{id}/attach-dataset"),
+        ("runpod", "lab POST /api/training/local/jobs"),
+    ],
+)
+def test_one_answer_that_never_comes_before_there_is_a_pod_costs_time_and_no_verdict(via, door):
+    too_long_s = 400 if door.endswith("dataset") and "attach" not in door else 100
+    rule = Rule(where=door, what=What(delay_s=too_long_s), when=When(times=1))
+    report = simulate_wire(WireSchedule(seed=1, via=via, healthy=True), rule)
+    assert report.violations == []
+    assert report.happened["other"] == 1
+    assert report.exit_code == 0
 
 
 def test_a_run_killed_at_any_request_and_taken_up_or_ended_leaves_no_pod():

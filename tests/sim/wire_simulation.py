@@ -106,7 +106,7 @@ class WireSimulation:
         async def counted(server: Any, request: Any) -> Any:
             what = await choose(server, request)
             if what is not None:
-                self.wires.happened[names[id(what)]] += 1
+                self.wires.happened[names.get(id(what), "other")] += 1
             return what
 
         self.cloud.faults.choose = counted  # type: ignore[method-assign]
@@ -268,11 +268,13 @@ def _nothing(_: str) -> Mapping[str, str]:
     return {}
 
 
-def simulate_wire(schedule: WireSchedule) -> WireReport:
-    """Live one schedule through."""
+def simulate_wire(schedule: WireSchedule, *more: Rule) -> WireReport:
+    """Live one schedule through, with more faults of the servers than it has drawn."""
     with tempfile.TemporaryDirectory(prefix="runspec-wire-") as folder, seeded_ids(schedule.seed):
         try:
-            return WireSimulation(schedule, Path(folder)).run()
+            simulation = WireSimulation(schedule, Path(folder))
+            simulation.cloud.faults.add(*more)
+            return simulation.run()
         finally:
             # aiohttp remembers the applications of a thousand handlers, and with them whole simulations.
             web_app._cached_build_middleware.cache_clear()

@@ -76,6 +76,9 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return json_response({"error": "Request body too large"}, status=413)
     except web.HTTPException:
         raise
+    except ConnectionResetError:
+        # The caller left in the middle of its request: nobody reads this.
+        return web.Response(status=400)
     except Exception:
         _log.exception("%s %s failed", request.method, request.path)
         return json_response({"error": "Internal server error"}, status=500)
