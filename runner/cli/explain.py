@@ -27,17 +27,17 @@ _MOST_TREE = 24
 
 
 @click.command("explain")
-@click.argument("what", metavar="RUN|LOGFILE")
+@click.argument("what", metavar="[RUN|LOGFILE]", default="last")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 @click.option("--method", type=click.Choice(METHODS, case_sensitive=False), help="How LOGFILE's training trains.")
 @click.option("--exit-code", type=int, help="Exit code of LOGFILE's process, when it is known.")
 @click.option("-k", "keyword", default="", help="With RUN: only jobs whose key contains this.")
 @with_state
 def command(what: str, as_json: bool, method: str | None, exit_code: int | None, keyword: str, state: Path) -> int:
-    """Say why RUN (the beginning of its id is enough) or the training behind LOGFILE failed; `-` reads a log."""
+    """Say why RUN (the newest one when none is named) or the training behind LOGFILE failed; `-` reads a log."""
     if what == "-" or Path(what).is_file():
         _explain_log(what, as_json=as_json, method=method, exit_code=exit_code)
-    elif Path(what).exists() or any(mark in what for mark in "/.\\"):
+    elif what and (Path(what).exists() or any(mark in what for mark in "/.\\")):
         raise _no_file(what)
     else:
         _explain_run(what, as_json=as_json, keyword=keyword, state=state)
@@ -133,7 +133,7 @@ def _explain_run(run: str, *, as_json: bool, keyword: str, state: Path) -> None:
         return
     console = stdout_console()
     if not found:
-        _line(console, f"nothing to explain: all {len(jobs)} jobs of run {recorded.run} passed")
+        _line(console, f"nothing to explain: every job of run {recorded.run} passed")
     for one in found:
         _show_job(console, one)
     if len(failed) > len(found):

@@ -140,7 +140,13 @@ def _looks_like_path(word: str) -> bool:
     return word.endswith((".yaml", ".yml")) or os.sep in word or Path(word).exists()
 
 
-@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+EXIT_CODES = (
+    "Exit codes: 0 passed; 1 a criterion failed; 2 nothing was launched (usage, spec, data, key); 3 no verdict;"
+    " 4 stopped by a limit; 5 nothing selected; 6 a pod may still bill; 7 something is out of date; 130 interrupted."
+)
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.version_option(__version__, prog_name="runspec", message="%(prog)s %(version)s")
 def cli() -> None:
     """Test fine-tuning templates that train on RunPod through FineTune Lab.

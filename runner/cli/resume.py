@@ -84,7 +84,7 @@ def _code_of(recorded: RecordedRun) -> int:
     code = exit_code(finished_jobs(recorded.events).values())
     if left := open_leases(recorded.run, recorded.events):
         names = ", ".join(lease.pod_id or lease.name for lease in left)
-        click.echo(f"{names} may still bill, since no end was proven; `runspec reap` finds and ends what is left", err=True)
+        click.echo(f"{names} may still bill, no end was proven; `runspec reap` ends what is left", err=True)
         return UNCONFIRMED
     # Proven gone since then; the job has no verdict all the same.
     return NO_VERDICT if code == UNCONFIRMED else code

@@ -48,6 +48,12 @@ def test_help_names_every_command(runspec):
         assert f"  {name} " in said.out
 
 
+def test_help_says_what_each_exit_code_means(runspec):
+    text = " ".join(runspec("--help").out.split())
+    for code in (0, 1, 2, 3, 4, 5, 6, 7, 130):
+        assert re.search(rf"[:;] {code} \w", text), code
+
+
 def test_every_command_explains_itself(runspec):
     for name in cli_main.COMMANDS:
         said = runspec(name, "--help")
@@ -431,6 +437,12 @@ def test_a_document_without_marks_is_not_called_up_to_date(runspec, workshop):
         assert said.code == 2
         assert "report.no-marks" in said.err
         assert "`runspec render notes.md --adopt`" in said.err
+
+
+def test_no_run_has_no_name(runspec):
+    said = runspec("explain", "")
+    assert said.code == 2
+    assert "no run is called ``" in said.err
 
 
 def test_a_limit_of_runs_beyond_all_numbers_is_a_mistake_and_no_bug(runspec):
