@@ -88,6 +88,7 @@ class Attempts:
         try:
             return await JobRun(context, attempt=attempt, past=past).run()
         finally:
+            self.interrupt.forget(state.wake)
             self.ledger.settle(self.job.key, state.cost_usd - before_usd)
 
     async def _is_alive(self, past: JobPast) -> bool:

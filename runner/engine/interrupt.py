@@ -19,10 +19,14 @@ class Interrupt:
     def escalate(self) -> int:
         """One more request to end; returns the new level."""
         self.level += 1
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):
             listener()
         return self.level
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` at every escalation, so that waits notice at once."""
         self._listeners.append(listener)
+
+    def forget(self, listener: Callable[[], None]) -> None:
+        """Call `listener` no more: it would keep all that it knows in memory until the run ends."""
+        self._listeners.remove(listener)

@@ -68,6 +68,7 @@ def live(
     full_after: int | None = None,
     make_lab: Callable[..., sim.SimLab] = sim.SimLab,
     jobs: int = 1,
+    interrupt: Interrupt | None = None,
 ) -> Lived:
     loop = SimLoop(random.Random("loop"))
     life, disk = Life(loop), Disk(random.Random("disk"), full_after=full_after)
@@ -84,7 +85,12 @@ def live(
     )
     plan = Plan(jobs=planned_jobs(jobs), target=Target.SCRIPTED, max_spend_usd=None, via="lab")
     main = run_plan(
-        plan, around, info=RunInfo(run="r"), interrupt=Interrupt(), options=Options(parallel=jobs), listeners=[]
+        plan,
+        around,
+        info=RunInfo(run="r"),
+        interrupt=interrupt or Interrupt(),
+        options=Options(parallel=jobs),
+        listeners=[],
     )
     task = loop.live(main, was_killed=lambda: False)
     assert task is not None
@@ -228,3 +234,9 @@ def test_a_run_that_is_taken_up_again_pays_for_the_pods_of_earlier_attempts_once
     assert finished is not None
     assert finished.cost_usd == pytest.approx(0.6, abs=0.01)
     assert ledger.spent == pytest.approx(finished.cost_usd)
+
+
+def test_a_run_keeps_nothing_of_the_jobs_that_are_over():
+    interrupt = Interrupt()
+    assert live({}, jobs=2, interrupt=interrupt).code == 0
+    assert interrupt._listeners == []
