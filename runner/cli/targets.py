@@ -18,7 +18,7 @@ from runner.datasets.source import check_dataset, open_dataset
 from runner.datasets.validate import DatasetSummary
 from runner.engine.world import LOCAL_PACE, Pace, World
 from runner.errors import Diagnostic, PlanError
-from runner.plan import Plan, PlannedJob
+from runner.plan import PlannedJob
 from runner.ports import Journal
 from runner.providers.connect import open_lab, open_runpod
 from runner.providers.sdk import SdkMetrics
@@ -155,10 +155,3 @@ async def _connected(
             sdk=sdk,
             kit=kit,
         )
-
-
-def worst_case(plan: Plan) -> str:
-    """What a plan may cost at most, in words."""
-    if plan.target is Target.LOCAL:
-        return "$0.00 (local)"
-    return f"at most ${plan.worst_case_usd:.2f}"
