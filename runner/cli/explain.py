@@ -34,7 +34,7 @@ _MOST_TREE = 24
 @click.option("-k", "keyword", default="", help="With RUN: only jobs whose key contains this.")
 @with_state
 def command(what: str, as_json: bool, method: str | None, exit_code: int | None, keyword: str, state: Path) -> int:
-    """Say why RUN (the newest one when none is named) or the training behind LOGFILE failed; `-` reads a log."""
+    """Say why RUN (an id's beginning; the newest by default) or the training behind LOGFILE failed; `-` reads a log."""
     if what == "-" or Path(what).is_file():
         _explain_log(what, as_json=as_json, method=method, exit_code=exit_code)
     elif what and (Path(what).exists() or any(mark in what for mark in "/.\\")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,14 @@ if TYPE_CHECKING:
     from runner.reports.standing import DocumentModel
 
 OUT_OF_DATE = 7
+OF_A_TEMPLATE = {"status", "plan", "results"}
+"""Regions that each template has."""
 
 
 @click.command("render")
 @click.argument("document", type=click.Path(path_type=Path, dir_okay=False), default=DEFAULT_DOCUMENT)
 @click.option("--check", is_flag=True, help="Change nothing; show what is out of date and exit with 7.")
-@click.option("--adopt", is_flag=True, help="Put the marks into a document that has none, and change nothing else.")
+@click.option("--adopt", is_flag=True, help="Put marks where they are missing, and change nothing else.")
 @click.option("--force", is_flag=True, help="Overwrite hand edits in regions, and drop runs not recorded here.")
 @click.option(
     "--specs",
@@ -98,15 +101,34 @@ def _adopt(document: Path, model: DocumentModel) -> int:
 
 
 def _tell(document: Path, done: Adoption) -> None:
-    click.echo(
-        f"marked {len(done.regions)} regions and {len(done.keys)} checkboxes in {document}; your text is as it was"
-    )
+    from runner.reports.wording import count
+
+    boxes = "1 checkbox" if len(done.keys) == 1 else f"{len(done.keys)} checkboxes"
+    click.echo(f"marked {count(len(done.regions), 'region')} and {boxes} in {document}; your text is as it was")
     for line, text in done.unkeyed:
         click.echo(f"  {document}:{line}: nothing recorded can tick `{text}`: it stays yours")
-    for id_ in done.missing:
-        click.echo(f"  no place for `{id_}`: where you want it, put a line `<!-- runspec:begin {id_} -->` and one")
-        click.echo(f"  `<!-- runspec:end {id_} -->` below it")
+    _tell_missing(done.missing)
     click.echo(f"what is between the marks is replaced by `runspec render {document}`")
+
+
+def _tell_missing(missing: Sequence[str]) -> None:
+    """Templates that the document has no section of take one line together, and so do regions without a place."""
+    kinds: dict[str, set[str]] = {}
+    for id_ in missing:
+        kind, colon, spec = id_.partition(":")
+        if colon:
+            kinds.setdefault(spec, set()).add(kind)
+    absent = [spec for spec, of_spec in kinds.items() if of_spec == OF_A_TEMPLATE]
+    placeless = [id_ for id_ in missing if id_.partition(":")[2] not in absent]
+    if absent:
+        click.echo(f"  no heading names {_ticked(absent)}: give a template one, and adopt again")
+    if placeless:
+        click.echo(f"  no place for {_ticked(placeless)}: where you want one, put two lines:")
+        click.echo(f"  `<!-- runspec:begin {placeless[0]} -->` and below it `<!-- runspec:end {placeless[0]} -->`")
+
+
+def _ticked(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _warn(document: Path, model: DocumentModel) -> None:

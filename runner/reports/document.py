@@ -97,7 +97,7 @@ def _edited(region: Region, content: str, file: str) -> Diagnostic:
         Span(file, line, 1, max(1, len(text)), text) if region.body else _begin_span(region, file),
         label="differs from what the evidence says",
         fix=(
-            "move your text outside the region, or overwrite it with `runspec render --force`, which changes:\n"
+            f"move your text outside the region, or overwrite it with `runspec render {file} --force`, which changes:\n"
             + _diff(now, new, file, region.line)
         ),
     )
@@ -231,5 +231,5 @@ def _would_drop(path: Path, runs: tuple[str, ...]) -> Diagnostic:
         "report.missing-runs",
         f"`{path}` names runs that are not recorded here: {names}",
         label="rendering from this history would drop what they showed",
-        fix="render where they are recorded (`--state DIR`), or drop them with `runspec render --force`",
+        fix=f"render where they are recorded (`--state DIR`), or drop them with `runspec render {path} --force`",
     )

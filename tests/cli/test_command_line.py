@@ -439,6 +439,30 @@ def test_a_document_without_marks_is_not_called_up_to_date(runspec, workshop):
         assert "`runspec render notes.md --adopt`" in said.err
 
 
+def test_adopting_a_document_about_one_template_names_the_others_in_one_line(runspec, workshop):
+    (workshop.folder / "team.md").write_text("## CPT Standard\n\n- [ ] Basic verification\n", encoding="utf-8")
+    said = runspec("render", "team.md", "--adopt")
+    assert said.code == 0
+    assert said.out.startswith("marked 1 region and 1 checkbox in team.md; your text is as it was\n")
+    (absent,) = [line for line in said.out.splitlines() if "no heading names" in line]
+    assert "`sft_standard`" in absent
+    assert "cpt_standard" not in absent
+    assert said.out.count("no place for") == 1
+    assert "`results:cpt_standard`" in said.out
+    assert "results:sft_standard" not in said.out
+
+
+def test_a_refused_edit_is_told_how_to_be_overwritten_in_that_very_document(runspec, workshop):
+    document = workshop.folder / "team.md"
+    document.write_text("## CPT Standard\n\n**Status:** new\n", encoding="utf-8")
+    assert runspec("render", "team.md", "--adopt").code == 0
+    document.write_text(document.read_text("utf-8").replace("new", "great"), encoding="utf-8")
+    said = runspec("render", "team.md")
+    assert said.code == 2
+    assert "`runspec render team.md --force`" in said.err
+    assert "great" in document.read_text("utf-8")
+
+
 def test_no_run_has_no_name(runspec):
     said = runspec("explain", "")
     assert said.code == 2

@@ -42,3 +42,9 @@ def test_a_run_that_is_not_recorded_is_named(runspec):
     said = runspec("explain", "abcd1234")
     assert said.code == 2
     assert "abcd1234" in said.err or "recorded" in said.err
+
+
+def test_the_newest_run_is_meant_when_none_is_named(runspec):
+    said = runspec("explain")
+    assert said.code == 2
+    assert "no runs are recorded here yet" in said.err
