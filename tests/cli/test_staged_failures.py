@@ -141,7 +141,7 @@ def test_disk_that_fills_up_after_the_launch_ends_without_a_verdict_and_without_
     def open_on_a_small_disk(path: Path) -> sqlite3.Connection:
         connection = open_for_writing(path)
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
-        connection.execute(f"PRAGMA max_page_count = {pages + 12}")
+        connection.execute(f"PRAGMA max_page_count = {pages + 2}")
         return connection
 
     monkeypatch.setattr(database, "open_for_writing", open_on_a_small_disk)

@@ -438,7 +438,7 @@ def test_ppo_reports_its_scores(lab: Lab, runs: dict[str, Future[Run]]) -> None:
 def test_ppo_can_learn_from_a_trained_reward_model(runs: dict[str, Future[Run]]) -> None:
     run = runs["reward-model"].result()
     assert run.code == 0, run.log
-    assert "[RLHF] Training reward model on 6 preference pairs (ratings of the same prompt)" in run.log
+    assert "[RLHF] Training reward model on 12 preference pairs (ratings of the same prompt, answers of" in run.log
     trained = re.search(r"Reward model trained: accuracy (\S+) -> (\S+)", run.log)
     assert trained is not None
     assert float(trained[2]) >= 0.9

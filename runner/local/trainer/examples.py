@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from statistics import median
 from typing import Any
 
@@ -95,7 +96,14 @@ def _sources_of_pairs(rows: Sequence[Row], examples: Sequence[Example]) -> Itera
         "answers of other prompts as rejected",
         [
             {"prompt": example.prompt, "chosen": example.response, "rejected": other.response}
-            for example, other in zip(examples, [*examples[1:], *examples[:1]], strict=True)
-            if example.reward >= least and example.response != other.response
+            for at, example in enumerate(examples)
+            if example.reward >= least and (other := _elsewhere(examples, at)) is not None
         ],
     )
+
+
+def _elsewhere(examples: Sequence[Example], at: int) -> Example | None:
+    """The next example, round the end, that answers another prompt in other words."""
+    ours = examples[at]
+    following = chain(islice(examples, at + 1, None), islice(examples, at))
+    return next((one for one in following if one.prompt != ours.prompt and one.response != ours.response), None)
