@@ -190,11 +190,13 @@ class JobRun:
     async def _release(self) -> None:
         """Give every pod back, last one first; the lab hears of it too, so that its job does not stay `running`."""
         state = self._state
-        if not self._context.leases:
+        # A job that was opened for a pod of our own is in the lab's books although no pod came of it.
+        is_known = state.lab_job_id is not None or state.ticket is not None
+        if not self._context.leases and not is_known:
             return
         try:
             await wind_down(self._context)
-            if state.lab_job_id is not None and not state.is_job_over:
+            if is_known and not state.is_job_over:
                 # Ending the pod is what counts, and the lease does that.
                 with contextlib.suppress(ProviderError):
                     await end_lab_job(self._context)

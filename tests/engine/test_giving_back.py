@@ -23,8 +23,18 @@ from runner.engine.watch import Watch
 from runner.engine.world import World
 from runner.errors import ProviderError, StoreError
 from runner.plan import Plan, PlannedJob
-from runner.ports import Deployment, DeployRequest
-from runner.results import JobFinished, JobStarted, Outcome, Pod, PodCreated, PodGone, PodRequested, Target
+from runner.ports import Deployment, DeployRequest, JobTicket, PodRequest
+from runner.results import (
+    FailureClass,
+    JobFinished,
+    JobStarted,
+    Outcome,
+    Pod,
+    PodCreated,
+    PodGone,
+    PodRequested,
+    Target,
+)
 from tests.sim import cloud as sim
 from tests.sim.disk import Disk, SimJournal
 from tests.sim.life import Life
@@ -43,6 +53,15 @@ class Rows:
 
     def rows(self, job: PlannedJob) -> bytes:
         return b'{"text": "one"}\n{"text": "two"}\n'
+
+
+class Kit:
+    """A kit with nothing in it but names."""
+
+    def request(self, job: PlannedJob, ticket: JobTicket, *, name: str, gpu: str, **_: Any) -> PodRequest:
+        return PodRequest(
+            name=name, image="i", gpu=gpu, gpu_count=1, cloud="secure", disk_gb=20, env=dict(ticket.env), command=[]
+        )
 
 
 @dataclass
@@ -69,6 +88,7 @@ def live(
     make_lab: Callable[..., sim.SimLab] = sim.SimLab,
     jobs: int = 1,
     interrupt: Interrupt | None = None,
+    via: str = "lab",
 ) -> Lived:
     loop = SimLoop(random.Random("loop"))
     life, disk = Life(loop), Disk(random.Random("disk"), full_after=full_after)
@@ -82,8 +102,9 @@ def live(
         datasets=Rows(),
         models=SimModels(world, loop, life),
         sdk=SimSdk(world, loop, life),
+        kit=Kit(),
     )
-    plan = Plan(jobs=planned_jobs(jobs), target=Target.SCRIPTED, max_spend_usd=None, via="lab")
+    plan = Plan(jobs=planned_jobs(jobs), target=Target.SCRIPTED, max_spend_usd=None, via=via)
     main = run_plan(
         plan,
         around,
@@ -240,3 +261,9 @@ def test_a_run_keeps_nothing_of_the_jobs_that_are_over():
     interrupt = Interrupt()
     assert live({}, jobs=2, interrupt=interrupt).code == 0
     assert interrupt._listeners == []
+
+
+def test_a_job_that_got_no_pod_does_not_stay_open_at_the_lab():
+    lived = live({"sold out": 1.0}, via="runpod")
+    assert [job.failure_class for job in lived.finished()] == [FailureClass.CAPACITY]
+    assert [job.status for job in lived.world.jobs.values()] == ["cancelled"]
