@@ -143,6 +143,7 @@ def _explain_run(run: str, *, as_json: bool, keyword: str, state: Path) -> None:
 def _show_job(console: Console, one: Explanation) -> None:
     from runner.reports import wording
     from runner.reports.foreign import visible
+    from runner.results import Outcome
 
     job = one.job.job
     outcome = f"{wording.SIGNS[job.outcome]} {job.outcome.value}" if job.outcome else "! interrupted"
@@ -156,6 +157,8 @@ def _show_job(console: Console, one: Explanation) -> None:
             _show_lines(console, one.lines, one.diagnosis.line or 0)
         if one.diagnosis.also:
             _pair(console, "also", ", ".join(one.diagnosis.also))
+    elif job.outcome is Outcome.CANCELLED:
+        _line(console, "it was stopped before all of it could be judged; what follows was still open")
     else:
         _line(console, "no known issue explains it; read the criteria below and the log: `runspec logs`")
     for verdict in one.verdicts:

@@ -54,7 +54,7 @@ def command(
         path.unlink()
         raise
     click.echo(f"wrote {path}")
-    click.echo(f"next: `runspec validate {path}`, then `runspec {path}`", err=True)
+    click.echo(f"next: `runspec validate {path}`, then `runspec {path} --phase basic`", err=True)
     return 0
 
 

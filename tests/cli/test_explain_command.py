@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
+
+from click.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "reports"))
+import fake_runs as fake
+
+from runner.cli.explain import command
+from runner.results import Outcome
+from runner.store.store import Store
 
 LOG = "training started\nTraceback (most recent call last):\n  File \"t.py\", line 8\n    run()\nKeyError: 'chosen'\n"
 
@@ -48,3 +59,14 @@ def test_the_newest_run_is_meant_when_none_is_named(runspec):
     said = runspec("explain")
     assert said.code == 2
     assert "no runs are recorded here yet" in said.err
+
+
+async def test_a_stopped_job_is_called_stopped_and_gets_no_riddle(tmp_path):
+    events = fake.job_events("cpt_standard/basic/1", Outcome.CANCELLED, ())
+    run = fake.run("5709", events, outcome=Outcome.CANCELLED)
+    with Store.open(tmp_path / "state") as store:
+        await store.journal(run.run).append(*run.events, durable=True)
+    said = CliRunner().invoke(command, ["--state", str(tmp_path / "state")])
+    assert said.exit_code == 0, said.output
+    assert "it was stopped before all of it could be judged" in said.output
+    assert "no known issue" not in said.output

@@ -20,6 +20,7 @@ def test_new_spec_is_valid_for_every_method(runspec, method):
     said = runspec("new", f"my_{method}", "--method", method, "--model", "org/some-model-1B")
     assert said.code == 0, said.err
     assert said.out == f"wrote specs/my_{method}.yaml\n"
+    assert f"then `runspec specs/my_{method}.yaml --phase basic`" in said.err
     assert runspec("validate", f"specs/my_{method}.yaml").code == 0
 
 
