@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from runner.store import database
 from tests.cli.workshop import Said, Workshop, furnish
-
-BIG_BATCH = """\
-runspec: 1
-name: big_batch
-title: A batch far too large for the pod
-use: [common/qlora.yaml]
-template:
-  key: big_batch
-  method: sft
-  model: Qwen/Qwen2.5-3B-Instruct
-  training: {batch_size: 4096, learning_rate: 0.0001, max_length: 1024}
-dataset: {format: messages, generate: {rows: 5200, seed: 7}}
-phases: [basic]
-"""
 
 
 @dataclass(frozen=True)
@@ -37,7 +23,8 @@ class Staged:
     failure_class: str
     issue: str
     fix: str
-    changes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    changes: tuple[tuple[str, str, str], ...] = ()
+    """File, old text, new text."""
     faults: str = ""
     args: tuple[str, ...] = ()
 
@@ -45,11 +32,15 @@ class Staged:
 STAGED = {
     "rows of another method": Staged(
         "dpo", "dataset_wrong_format", "dataset-preference-missing", "Give rows with `prompt`, `chosen` and `rejected`",
-        changes={"dpo.yaml": ("data/preference.jsonl", "data/chat.jsonl")},
+        changes=(("dpo.yaml", "data/preference.jsonl", "data/chat.jsonl"),),
         args=("--no-dataset-check",),
     ),
     "allocation refused": Staged(
-        "big_batch", "oom", "oom-host", "Lower `batch_size` or `max_length`",
+        "sft", "oom", "oom-host", "Lower `batch_size` or `max_length`",
+        changes=(
+            ("sft.yaml", "learning_rate: 0.0002", "learning_rate: 0.0002\n    batch_size: 4096"),
+            ("sft.yaml", "file: data/chat.jsonl", "generate: {rows: 4000, seed: 7}"),
+        ),
         faults="- {where: runpod POST /v2/pods, what: {quirks: {memory_mb: 1800}}}",
     ),
     "metrics answered with 405": Staged(
@@ -59,7 +50,7 @@ STAGED = {
     "alerts lost": Staged(
         "cpt", "alerts_missing", "alerts-missing", "Set all three in the pod's environment",
         # An alert is missing only once it is 20 s late.
-        changes={"phases/basic.yaml": ("timeout: 2m, optional", "timeout: 25s, optional")},
+        changes=(("phases/basic.yaml", "timeout: 2m, optional", "timeout: 23s, optional"),),
         faults="- {where: lab POST /api/alerts/trigger, what: alert-lost}",
     ),
 }  # fmt: skip
@@ -77,8 +68,7 @@ class Outcome:
 def stage(folder: Path, one: Staged) -> Outcome:
     home = furnish(folder)
     specs = home.folder / "specs"
-    (specs / "big_batch.yaml").write_text(BIG_BATCH)
-    for name, (old, new) in one.changes.items():
+    for name, old, new in one.changes:
         text = (specs / name).read_text()
         assert old in text
         (specs / name).write_text(text.replace(old, new))
@@ -109,9 +99,6 @@ def test_real_failure_ends_with_its_class_and_fix_in_explain_and_document(name, 
     (job,) = json.loads(outcome.explained.out)["jobs"]
     assert (job["class"], job["issue"]) == (one.failure_class, one.issue)
     assert one.fix in job["fix"]
-    if one.spec == "big_batch":  # which the document does not know
-        assert f"({one.failure_class}, rule {one.issue})" in outcome.run.out
-        return
     document = outcome.home.document.read_text()
     (line,) = [line for line in document.splitlines() if "**cause:**" in line]
     assert f"(`{one.failure_class}`, rule `{one.issue}`" in line
