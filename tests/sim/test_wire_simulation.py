@@ -21,7 +21,7 @@ from tests.sim.wire import WIRE_FAULTS
 from tests.sim.wire_schedule import WireSchedule
 from tests.sim.wire_simulation import simulate_wire
 
-SEEDS = int(os.environ.get("RUNSPEC_WIRE_SEEDS", "30"))
+SEEDS = int(os.environ.get("RUNSPEC_WIRE_SEEDS", "24"))
 FIRST_SEED = int(os.environ.get("RUNSPEC_WIRE_FIRST", "0"))
 
 
@@ -67,7 +67,7 @@ def test_one_answer_that_never_comes_before_there_is_a_pod_costs_time_and_no_ver
 def test_a_run_killed_at_any_request_and_taken_up_or_ended_leaves_no_pod():
     quiet = WireSchedule(seed=3, healthy=True)
     points = simulate_wire(quiet).points[0]
-    for number, point in enumerate(range(1, points, 20)):
+    for number, point in enumerate(range(1, points, 30)):
         report = simulate_wire(replace(quiet, kills=[point], resumes=number % 2 == 0))
         assert report.violations == [], str(report)
         assert len(report.points) > 1
