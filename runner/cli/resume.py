@@ -50,8 +50,8 @@ def command(
     state: Path,
 ) -> int:
     """Go on with RUN (the newest unfinished one by default); finished jobs are not repeated."""
+    from runner.cli.launch import Launch
     from runner.cli.loading import check_datasets
-    from runner.cli.run import Launch
     from runner.cli.targets import check_target
     from runner.engine.run import Options
     from runner.store.store import Store

@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import shlex
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from runner import __version__
-from runner.cli.heard_pods import HeardPods
 from runner.cli.loading import check_datasets, plan_of
 from runner.cli.options import selecting, targeting, with_document, with_progress, with_state
-from runner.cli.progress import Mode, showing
-from runner.cli.reporting import Reports, with_reports, write_after_run
-from runner.cli.staging import AS_ALWAYS, Staging, read_staging, with_staging
-from runner.errors import StoreError
-from runner.plan import Plan
+from runner.cli.progress import Mode
+from runner.cli.reporting import Reports, with_reports
+from runner.cli.staging import read_staging, with_staging
 from runner.results import Target
 from runner.spec.conditions import Scalar
-
-if TYPE_CHECKING:
-    from runner.engine.interrupt import Interrupt
-    from runner.engine.run import Options
-    from runner.providers.settings import Settings
-    from runner.store.store import Store
 
 NOTHING_SELECTED = 5
 
@@ -78,6 +60,7 @@ def command(
     state: Path,
 ) -> int:
     """Run specs and judge them. PATHS are spec files or folders; `specs/` when none is given."""
+    from runner.cli.launch import Launch
     from runner.cli.targets import check_target
     from runner.engine.run import Options
 
@@ -107,144 +90,3 @@ def command(
     options = Options(parallel=parallel, max_fail=1 if exitfirst else max_fail)
     launch = Launch(plan, options, progress, state, watchdog=watchdog, reports=reports, staging=staging)
     return launch.run(settings, None if document == "none" else Path(document), fresh=fresh)
-
-
-class Launch:
-    """One invocation: state directory, target, signals, progress, summary, document.
-
-    `continued` is the id of a run that goes on; without one, a run of the same jobs that was killed goes on by itself.
-    """
-
-    def __init__(
-        self,
-        plan: Plan,
-        options: Options,
-        progress: Mode,
-        state_dir: Path,
-        *,
-        continued: str | None = None,
-        watchdog: bool = True,
-        reports: Reports = (),
-        staging: Staging = AS_ALWAYS,
-    ) -> None:
-        self._plan = plan
-        self._staging = staging
-        self._watchdog = watchdog
-        self._reports = reports
-        self._continued = continued
-        self._options = options
-        self._progress = progress
-        self._state_dir = state_dir
-        self._pods = HeardPods()
-
-    def run(self, settings: Settings | None, document: Path | None, *, fresh: bool = True) -> int:
-        """Run the plan, print the summary, update the document; returns the exit code.
-
-        Raises:
-            StoreError: nothing was launched, because the state directory cannot be used.
-        """
-        from runner.store.store import Store
-
-        try:
-            with Store.open(self._state_dir) as store:
-                return self._run_in(store, settings, document, fresh=fresh)
-        except StoreError as exc:
-            if not self._pods.was_any:
-                raise
-            code, words = self._pods.conclude(self._state_dir)
-            click.echo(f"error: {exc}\n{words}", err=True)
-            return code
-
-    def _run_in(self, store: Store, settings: Settings | None, document: Path | None, *, fresh: bool) -> int:
-        from runner.cli.documents import update_document
-        from runner.cli.resume import offer_to_continue
-        from runner.cli.summary import print_run
-        from runner.cli.system import new_run_id
-
-        if self._continued is None and not fresh:
-            self._continued = offer_to_continue(store, self._plan)
-        run = self._continued or new_run_id()
-        code = asyncio.run(self._run(store, run, settings))
-        if document is not None:
-            update_document(document, store, specs_root=self._plan.jobs[0].base_dir)
-        write_after_run(store, run, self._reports)
-        # The verdict is in the exit code too: a reader that went away must not change it.
-        with suppress(BrokenPipeError):
-            print_run(store, run)
-            sys.stdout.flush()
-        return code
-
-    async def _run(self, store: Store, run: str, settings: Settings | None) -> int:
-        from runner.cli.leftovers import end_or_announce
-        from runner.cli.resume import begin_again
-        from runner.cli.system import folder_of_keys
-        from runner.cli.targets import open_world
-        from runner.cli.watchdog import start_beside
-        from runner.engine.interrupt import Interrupt
-        from runner.engine.run import RunInfo, run_plan
-
-        interrupt = Interrupt()
-        with _signals(interrupt, self._state_dir):
-            async with open_world(
-                self._plan.target,
-                store.journal(run),
-                state_dir=self._state_dir,
-                settings=settings,
-                via=self._plan.via,
-                staging=self._staging,
-            ) as world:
-                await end_or_announce(store, world, self._plan.target)
-                if self._plan.target is Target.CLOUD and self._watchdog:
-                    start_beside(self._state_dir, folder_of_keys(self._plan.jobs[0].base_dir))
-                past = await begin_again(store, run) if self._continued is not None else ()
-                self._pods.remember(past)
-                with showing(self._progress, now=world.clock.now) as listener:
-                    return await run_plan(
-                        self._plan,
-                        world,
-                        info=RunInfo(run=run, command=_command_line(), version=__version__, commit=_commit()),
-                        interrupt=interrupt,
-                        options=self._options,
-                        listeners=[listener, self._pods],
-                        past=past,
-                    )
-
-
-@contextmanager
-def _signals(interrupt: Interrupt, state_dir: Path) -> Iterator[None]:
-    """First SIGINT, SIGTERM or SIGHUP: collect and release. Second: release only. Third: leave at once."""
-    loop = asyncio.get_running_loop()
-
-    def escalate() -> None:
-        level = interrupt.escalate()
-        if level == 1:
-            click.echo("\ninterrupted: collecting evidence and giving pods back (again: only give pods back)", err=True)
-        elif level == 2:
-            click.echo("\ngiving pods back, collecting nothing more (again: leave at once)", err=True)
-        else:
-            click.echo(f"\nleft at once: pods may still bill; run `runspec reap --state {state_dir}`", err=True)
-            os._exit(6)
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    for number in numbers:
-        loop.add_signal_handler(number, escalate)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
-
-
-def _command_line() -> str:
-    return shlex.join(["runspec", *sys.argv[1:]])
-
-
-def _commit() -> str | None:
-    """The commit of the folder we run in; None outside a repository."""
-    try:
-        found = subprocess.run(
-            ["git", "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, timeout=5, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip() or None
