@@ -340,6 +340,12 @@ class PodMissing(JobEvent, tag="pod.missing", frozen=True, kw_only=True):
     pod_id: str
 
 
+class WatchResumed(JobEvent, tag="watch.resumed", frozen=True, kw_only=True):
+    """Nobody watched the job for so long: the machine slept, or the runner was gone. What was not seen was no stall."""
+
+    blind_s: float
+
+
 class LabJobObserved(JobEvent, tag="lab.job", frozen=True, kw_only=True):
     """The lab's description of the training job changed."""
 
@@ -457,6 +463,7 @@ AnyEvent = (
     | PodUnconfirmed
     | PodObserved
     | PodMissing
+    | WatchResumed
     | LabJobObserved
     | LogsObserved
     | MetricsObserved

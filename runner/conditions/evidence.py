@@ -41,6 +41,7 @@ from runner.results import (
     PodUnconfirmed,
     RunFinished,
     RunStarted,
+    WatchResumed,
 )
 
 STEP = "step"
@@ -199,6 +200,8 @@ class Evidence:
                     self._take_alert(alert, arrival)
             case PodCreated() | PodObserved() | PodMissing() | PodTerminating() | PodGone() | PodUnconfirmed():
                 self._take_pod_event(event, arrival)
+            case WatchResumed():
+                self._look_away(timedelta(seconds=event.blind_s))
             case _:
                 self._take_other(event, arrival)
 
@@ -314,6 +317,10 @@ class Evidence:
 
     def _end(self) -> None:
         self.ended_at = self.ended_at or self.now
+
+    def _look_away(self, length: timedelta) -> None:
+        for series in (*self.series.values(), self.step_series):
+            series.look_away(self.now, length)
 
     def _run_again(self) -> None:
         """A further pod: the pause between two pods is no stall."""

@@ -72,6 +72,11 @@ class Series:
             self.gaps.append(gap)
         self.newest_at = None
 
+    def look_away(self, until: datetime, length: timedelta) -> None:
+        """Do not count a time in which nobody could have seen a value."""
+        if self.newest_at is not None:
+            self.newest_at = min(self.newest_at + length, until)
+
     def waiting(self, now: datetime) -> Gap | None:
         """The wait that is going on; None before the first value."""
         return None if self.newest_at is None else Gap(self._newest_step, now - self.newest_at)

@@ -113,6 +113,7 @@ def restore(state: JobState, past: JobPast) -> None:
     if lease is None:
         return
     state.evidence.apply_all(past.events)
+    state.blind_for((state.now() - state.evidence.now).total_seconds())
     billed_s = max(0.0, (state.now() - lease.requested_at).total_seconds())
     state.adopt(lease, billed_s=billed_s)
     state.remember(

@@ -15,7 +15,10 @@ from runner.issues.closing import closing_issues
 from runner.issues.matcher import IssueMatcher
 from runner.plan import PlannedJob
 from runner.ports import Clock, JobTicket
-from runner.results import AnyEvent, FailureClass, IssueObserved, LogLine, LogsObserved
+from runner.results import AnyEvent, FailureClass, IssueObserved, LogLine, LogsObserved, WatchResumed
+
+ASLEEP_S = 60.0
+"""The watch looks every few seconds; nothing but the sleep of the machine, or of a whole life, lets so much pass."""
 
 
 class JobState:
@@ -45,6 +48,10 @@ class JobState:
         self._issues: set[str] = set()
         self._log_lines = 0
         self._changed = asyncio.Event()
+        self.woke_s = float("-inf")
+        """When the machine was last found to have slept."""
+        self._awake_s = clock.monotonic()
+        self._blind_s = 0.0
 
     @property
     def key(self) -> str:
@@ -61,8 +68,28 @@ class JobState:
         Raises:
             StoreError: the journal cannot take them; nothing was learnt.
         """
+        events = (*self._blindness(), *events)
         await self._recorder.record(*events, durable=durable)
         self._learn(events)
+
+    async def notice_sleep(self) -> None:
+        """Record a sleep of the machine since this was last called or anything was recorded."""
+        if blindness := self._blindness():
+            await self._recorder.record(*blindness)
+            self._learn(blindness)
+
+    def blind_for(self, seconds: float) -> None:
+        """Nobody watched the job for so long; the next record says so."""
+        self._blind_s += max(0.0, seconds)
+
+    def _blindness(self) -> tuple[AnyEvent, ...]:
+        now_s = self._clock.monotonic()
+        asleep_s, self._awake_s = now_s - self._awake_s, now_s
+        if asleep_s > ASLEEP_S:
+            self.woke_s = now_s
+            self.blind_for(asleep_s)
+        blind_s, self._blind_s = self._blind_s, 0.0
+        return (WatchResumed(at=self.now(), job=self.key, blind_s=blind_s),) if blind_s else ()
 
     async def record_if_possible(self, *events: AnyEvent) -> None:
         """As `record`, durable, for teardown: a journal that fails must not stop it."""

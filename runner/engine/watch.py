@@ -151,6 +151,8 @@ class Watch:
 
     async def _repeat(self, look: Callable[[], Awaitable[None]], every_s: float) -> None:
         while True:
+            for watched in list(self._watched.values()):
+                await watched.state.notice_sleep()
             if self._watched:
                 # One look that failed is no evidence of anything; the next one comes soon, and what is missing in the
                 # end is said by `look_once_more`.

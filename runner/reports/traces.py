@@ -10,6 +10,7 @@ from datetime import datetime
 from runner.reports.charts import Point
 from runner.reports.evidence import last_attempt
 from runner.reports.foreign import visible
+from runner.reports.wording import duration
 from runner.results import (
     AlertsObserved,
     AnyEvent,
@@ -30,6 +31,7 @@ from runner.results import (
     PodRequested,
     PodUnconfirmed,
     StepFinished,
+    WatchResumed,
 )
 
 LANES = ("pod", "log", "metric", "alert", "runspec")
@@ -169,6 +171,8 @@ def _of_log(event: LogsObserved, at: float) -> Iterator[Mark]:
 
 def _of_runspec(event: JobEvent) -> tuple[str, bool] | None:
     match event:
+        case WatchResumed():
+            return f"watched again after {duration(event.blind_s)}", False
         case IssueObserved():
             return f"issue {event.issue}", event.verdict == "error"
         case LabJobObserved() if event.snapshot.is_finished:

@@ -31,6 +31,8 @@ FAULTS = (
     "model broken", "no torch", "sdk missing", "sdk reads otherwise", "sold out", "rate limited", "bad request",
     "no credit", "uptime zero", "container loops", "locked", "out of memory",
 )  # fmt: skip
+OF_FINISHED_JOBS = FAULTS[FAULTS.index("download error") : FAULTS.index("sdk reads otherwise") + 1]
+OF_OUR_PODS = FAULTS[FAULTS.index("sold out") : FAULTS.index("locked") + 1]
 PRICE_USD_H = 0.25
 SMALL, BIG = "NVIDIA RTX A4000", "NVIDIA RTX A6000"
 
@@ -242,7 +244,7 @@ class World:
             self.end(pod)
 
     def alert(self, job: SimJob, kind: str) -> None:
-        at = datetime.fromtimestamp(SimClock.EPOCH_S + self.now_s, UTC)
+        at = _stamp(self.now_s)
         self.alerts.append(Alert(id=f"alert{next(self._numbers)}", type=kind, lab_job_id=job.id, at=at))
 
     def end(self, pod: SimPod) -> None:
@@ -274,7 +276,7 @@ class _Port:
     async def _travel(self, name: str) -> None:
         await asyncio.sleep(self._world.rng.uniform(0.01, 0.5))
         await self._life_goes_on(name)
-        self._world.catch_up(self._loop.virtual_s)
+        self._world.catch_up(self._loop.world_s)
 
     async def _life_goes_on(self, name: str) -> None:
         if self._life.is_dead:
@@ -288,7 +290,7 @@ class _Port:
         if world.strikes("create slow"):
             await asyncio.sleep(world.rng.uniform(10, 100))
             await self._life_goes_on(call)
-            world.catch_up(self._loop.virtual_s)
+            world.catch_up(self._loop.world_s)
         if world.is_sold_out or world.strikes("capacity"):
             raise ProviderError(f"No {gpu} GPUs currently available", kind=ProviderErrorKind.CAPACITY)
         if world.strikes("bad request"):
@@ -398,7 +400,7 @@ class SimCloud(_Port):
             await asyncio.sleep(2.0)
 
     def _line(self, when_s: float, text: str, number: int) -> LogLine:
-        at = datetime.fromtimestamp(SimClock.EPOCH_S + when_s, UTC)
+        at = _stamp(when_s)
         source = "system" if text.startswith("start container") else "container"
         return LogLine(at=at, source=source, text=text, cursor=str(number))
 
@@ -495,6 +497,7 @@ class SimLab(_Port):
                     "grad_norm": 1.0,
                     "samples_per_second": 1 / job.step_s,
                 },
+                at=_stamp(job.started_s + n * job.step_s),
             )
             for n in range(steps + 1)
             if job.started_s is not None and not job.refused and n % 5 == 0
@@ -508,6 +511,10 @@ class SimLab(_Port):
         found = [alert for alert in self._world.alerts if alert.at >= since - timedelta(seconds=5)]
         await self._answer("alerts")
         return found
+
+
+def _stamp(when_s: float) -> datetime:
+    return datetime.fromtimestamp(SimClock.EPOCH_S + when_s, UTC)
 
 
 def _uptime_s(pod: SimPod, now_s: float) -> float:

@@ -35,7 +35,7 @@ class Life:
         if self.is_dead:
             await _Never()
         self.points += 1
-        self.trace.append(f"{self.loop.virtual_s:.3f} {name}")
+        self.trace.append(f"{self.loop.world_s:.3f} {name}")
         if self.points == self.kill_at:
             self.is_dead = True
             self.loop.stop()

@@ -63,11 +63,17 @@ class SimTask(asyncio.Task[Any]):
 
 
 class SimLoop(asyncio.BaseEventLoop):
-    """The loop of one life; `virtual_s` goes on from one life to the next."""
+    """The loop of one life.
 
-    def __init__(self, rng: random.Random, *, start_s: float = 0.0) -> None:
+    Attributes:
+        virtual_s: the time by which its timers run; goes on from one life to the next.
+        slept_s: how long the machine was suspended: the world went on, and no timer ran.
+    """
+
+    def __init__(self, rng: random.Random, *, start_s: float = 0.0, slept_s: float = 0.0) -> None:
         self.rng = rng
         self.virtual_s = start_s
+        self.slept_s = slept_s
         self.tasks_made = 0
         self.tasks: list[SimTask] = []
         super().__init__()
@@ -79,6 +85,15 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         return self.virtual_s
+
+    @property
+    def world_s(self) -> float:
+        """The time of everything that does not sleep with this machine."""
+        return self.virtual_s + self.slept_s
+
+    def suspend(self, seconds: float) -> None:
+        """The lid is closed and opened again."""
+        self.slept_s += seconds
 
     def _process_events(self, event_list: list[Any]) -> None:
         pass
@@ -131,21 +146,21 @@ class SimLoop(asyncio.BaseEventLoop):
 
 
 class SimClock:
-    """The engine's clock in a simulation; its UTC time may jump without the monotonic one."""
+    """The engine's clock in a simulation, which may be wrong by `offset_s`; like the real one it counts a sleep."""
 
     EPOCH_S = 1_767_225_600.0
 
-    def __init__(self, loop: SimLoop) -> None:
+    def __init__(self, loop: SimLoop, *, offset_s: float = 0.0) -> None:
         self._loop = loop
-        self.offset_s = 0.0
+        self.offset_s = offset_s
 
     def now(self) -> Any:
         from datetime import UTC, datetime
 
-        return datetime.fromtimestamp(self.EPOCH_S + self._loop.virtual_s + self.offset_s, UTC)
+        return datetime.fromtimestamp(self.EPOCH_S + self._loop.world_s + self.offset_s, UTC)
 
     def monotonic(self) -> float:
-        return self._loop.virtual_s
+        return self._loop.world_s
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

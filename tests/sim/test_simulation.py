@@ -88,6 +88,38 @@ def test_a_run_killed_around_an_ambiguous_create_and_again_in_recovery_leaves_no
             assert not report.violations, str(report)
 
 
+@pytest.mark.parametrize("via", ["lab", "runpod"])
+@pytest.mark.parametrize("skew_s", [-3600, 3600])
+def test_a_clock_that_is_an_hour_off_changes_no_verdict(skew_s, via):
+    report = simulate(Schedule(seed=1, phase="full", via=via, skew_s=skew_s))
+    assert report.violations == []
+    assert [job.outcome for job in report.finished] == [Outcome.PASSED]
+
+
+def test_a_pod_that_outlived_its_limits_while_the_machine_slept_is_ended_when_it_wakes():
+    report = simulate(Schedule(seed=1, rates={"trainer stalls": 1.0}, suspend_s=60))
+    assert report.violations == []
+    assert report.exit_code == 4
+    assert [job.failure_class for job in report.finished] == [FailureClass.LIMIT]
+    assert report.finished[0].cost_usd > 8 * 0.25
+
+
+@pytest.mark.parametrize("suspend_s", [10, 60, 100])
+def test_a_training_that_went_on_while_the_machine_slept_is_not_called_stalled(suspend_s):
+    report = simulate(Schedule(seed=1, phase="full", suspend_s=suspend_s))
+    assert report.violations == []
+    assert [job.outcome for job in report.finished] == [Outcome.PASSED]
+
+
+def test_a_training_that_went_on_while_the_runner_was_gone_is_not_called_stalled():
+    quiet = Schedule(seed=7, phase="full", resumes=True, away_s=650)
+    trace = simulate(quiet).trace
+    training = next(number for number, call in enumerate(trace, 1) if call.endswith("journal< MetricsObserved"))
+    report = simulate(replace(quiet, kills=[training + 3]))
+    assert report.violations == []
+    assert [job.outcome for job in report.finished] == [Outcome.PASSED]
+
+
 def test_an_outage_of_the_whole_cloud_is_waited_out_and_the_pod_ended():
     report = simulate(Schedule(seed=3, rates={"outage": 1.0, "create lost after": 1.0}))
     assert report.violations == []

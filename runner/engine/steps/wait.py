@@ -33,7 +33,19 @@ async def wait_for(context: JobContext, step: WaitStep) -> StepResult:
                 Outcome.FAILED,
                 f"expected {findings[0].expected} within {format_duration(limit)}; {findings[0].observed}",
             )
-        await state.changed(within_s=min(left_s, context.world.pace.tick_s))
+        await _next_look(context, within_s=min(left_s, context.world.pace.tick_s))
+
+
+async def _next_look(context: JobContext, *, within_s: float) -> None:
+    """Return when there is something new to look at, or after `within_s`.
+
+    After a sleep of the machine the watch has to look again before anything is called stalled, late or too dear.
+    """
+    state, clock, pace = context.state, context.world.clock, context.world.pace
+    await state.changed(within_s=within_s)
+    await state.notice_sleep()
+    look_s = 2 * max(pace.pods_s, pace.jobs_s, pace.alerts_s)
+    await clock.sleep(max(0.0, state.woke_s + look_s - clock.monotonic()))
 
 
 def _result_of(context: JobContext, findings: list[Finding]) -> StepResult | None:
@@ -77,6 +89,8 @@ def _check_pod(context: JobContext) -> None:
 
 def _check_limits(context: JobContext) -> None:
     state, limits = context.state, context.state.job.spec.limits
+    if state.evidence.pod_missing_since is not None:
+        return  # it costs nothing any more
     burnt = state.burnt_usd() + state.spent_before_usd()
     if burnt >= limits.spend:
         raise StopJob(f"the spend limit of {limits.spend:.2f} USD is reached", FailureClass.LIMIT)
