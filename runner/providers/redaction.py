@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable
+from functools import cached_property
 
 MASK = "***"
 _MAX_CHARS = 600
@@ -41,13 +42,17 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._secrets = frozenset(secret for secret in secrets if len(secret) >= _MIN_SECRET_CHARS)
-        # Longest first, so that a secret which contains another one disappears whole.
-        ordered = sorted(self._secrets, key=lambda secret: (-len(secret), secret))
-        self._known = re.compile("|".join(map(_pattern, ordered)), re.IGNORECASE) if ordered else None
-        self._longest = 20 * max(map(len, ordered), default=0)
+        self._longest = 20 * max(map(len, self._secrets), default=0)
 
     def __repr__(self) -> str:
         return f"Redactor({len(self._secrets)} secrets)"
+
+    @cached_property
+    def _known(self) -> re.Pattern[str] | None:
+        """Every form of every known secret. Compiled when first needed: most runs show no error to clean."""
+        # Longest first, so that a secret which contains another one disappears whole.
+        ordered = sorted(self._secrets, key=lambda secret: (-len(secret), secret))
+        return re.compile("|".join(map(_pattern, ordered)), re.IGNORECASE) if ordered else None
 
     def plus(self, secrets: Iterable[str]) -> Redactor:
         """A redactor that also knows `secrets`."""
