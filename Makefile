@@ -5,7 +5,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check clean
+.PHONY: demo test check simulate clean
 
 demo: .venv/ready ## run the main job on the embedded cloud
 	$(BIN)/runspec specs/cpt.yaml --phase basic
@@ -22,6 +22,9 @@ check: .venv/ready-for-tests ## what CI checks beside the tests
 	$(BIN)/runspec schema --check
 	$(BIN)/runspec render --check
 	$(BIN)/python docs/generate.py --check
+
+simulate: .venv/ready-for-tests ## thousands of seeded schedules of faults and crashes, new ones for every commit
+	$(BIN)/python -m tests.sim.campaign --figures ci
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -160,9 +160,9 @@ class _Worker:
             elif past.lease is not None:
                 await self._run(job, past)
             elif self.interrupt.level:
-                await self._skip(job, "interrupted before it started", FailureClass.INTERRUPTED, Outcome.CANCELLED)
+                await self._skip(job, past, "interrupted before it started", FailureClass.INTERRUPTED)
             elif self.options.max_fail is not None and self.progress.bad() >= self.options.max_fail:
-                await self._skip(job, f"not started: {self.options.max_fail} failed already", None, Outcome.SKIPPED)
+                await self._skip(job, past, f"not started: {self.options.max_fail} failed already", None)
             else:
                 await self._run(job, past)
 
@@ -185,11 +185,16 @@ class _Worker:
             f"not started: it may cost {job.worst_case_usd:.2f} USD, and {self.ledger.spent:.2f} of "
             f"{self.ledger.cap or 0:.2f} USD are spent"
         )
-        await self._skip(job, reason, FailureClass.LIMIT, Outcome.CANCELLED)
+        await self._skip(job, past, reason, FailureClass.LIMIT)
 
-    async def _skip(self, job: PlannedJob, reason: str, failure: FailureClass | None, outcome: Outcome) -> None:
+    async def _skip(self, job: PlannedJob, past: JobPast, reason: str, failure: FailureClass | None) -> None:
         finished = JobFinished(
-            at=self.world.clock.now(), job=job.key, outcome=outcome, reason=reason, failure_class=failure
+            at=self.world.clock.now(),
+            job=job.key,
+            outcome=Outcome.SKIPPED if failure is None else Outcome.CANCELLED,
+            reason=reason,
+            failure_class=failure,
+            cost_usd=past.proven_cost_usd,
         )
         self.progress.finished[job.key] = finished
         await self.recorder.record(finished)

@@ -28,6 +28,7 @@ class Life:
     kill_at: int | None = None
     points: int = 0
     is_dead: bool = False
+    was_given_up: bool = False
     trace: list[str] = field(default_factory=list)
 
     async def point(self, name: str) -> None:
@@ -40,3 +41,8 @@ class Life:
             self.is_dead = True
             self.loop.stop()
             await _Never()
+
+    def give_up(self) -> None:
+        """End a life that goes on for too long."""
+        self.is_dead = self.was_given_up = True
+        self.loop.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
@@ -41,6 +41,7 @@ from runner.results import (
 from runner.spec.loader import find_phase, load_spec
 from runner.spec.models import Spec
 from tests.sim import cloud as sim
+from tests.sim import invariants
 from tests.sim.disk import Disk, SimJournal
 from tests.sim.life import Life
 from tests.sim.loop import DeadlockError, SimClock, SimLoop
@@ -49,6 +50,7 @@ from tests.sim.products import SimModels, SimSdk
 RATES = (0.02, 0.1, 0.3)
 PACE = Pace()
 SUSPENDED_S = 8 * 3600.0
+ATTEMPTS = 3
 SPECS = Path(__file__).parents[2] / "specs"
 
 
@@ -207,6 +209,7 @@ class Simulation:
                 if act == self._come_back and not self._can_resume():
                     break
         self._check_rest()
+        self.world.happened["clock wrong"] += bool(self.schedule.skew_s)
         self.report.happened = self.world.happened
         self.report.violations += self.world.violations
         return self.report
@@ -219,12 +222,16 @@ class Simulation:
         loop = SimLoop(rng, start_s=self._virtual_s, slept_s=self._slept_s)
         life = Life(loop, kill_at)
         acknowledged = list(self.disk.synced[: self.disk.acknowledged])
+        too_long = loop.call_later(self._longest_s(), life.give_up)
         try:
             task = loop.live(act(loop, life), was_killed=lambda: life.is_dead)
         except DeadlockError:
             self.report.violations.append("I0: deadlock: nothing is ready and no timer runs")
             task = None
             life.is_dead = True
+        too_long.cancel()
+        if life.was_given_up:
+            self.report.violations.append(f"I9: a life did not end within {self._longest_s():.0f} s")
         self._virtual_s, self._slept_s = loop.virtual_s, loop.slept_s
         self.report.points.append(life.points)
         self.report.trace += life.trace
@@ -236,6 +243,12 @@ class Simulation:
             return False
         self._check_ended_life(loop, task)
         return True
+
+    def _longest_s(self) -> float:
+        """How long a life may take: each attempt of each job its own limits, ten minutes and one outage more."""
+        job, outage = planned_jobs(1)[0], self.world.outage
+        outage_s = 0.0 if outage is None else outage[1] - outage[0]
+        return self.schedule.jobs * ATTEMPTS * (job.worst_case_s + outage_s + 600)
 
     def _check_ended_life(self, loop: SimLoop, task: asyncio.Task[Any]) -> None:
         exc = task.exception()
@@ -331,6 +344,9 @@ class Simulation:
                 self.report.violations.append(f"I8: {foreign} was ended")
         self._check_green(events, finished)
         self._check_money(events)
+        jobs = planned_jobs(self.schedule.jobs, self.schedule.phase, escalates=self.schedule.escalates)
+        self.report.violations += invariants.replayed_otherwise(events, {job.key: job for job in jobs})
+        self._check_pace()
         for event in events:
             if isinstance(event, PodCreated) and event.adopted:
                 self.report.marks.add("adopted after an ambiguous create")
@@ -373,12 +389,27 @@ class Simulation:
             if pod.job is None or pod.gone_s is None:
                 continue
             lived_s = pod.gone_s - pod.created_s
-            if pod.created_s < self._woke_s < pod.gone_s and pod.gone_s - self._woke_s < 60 + outage_s:
+            to_end_s = 60 + outage_s + (job.spec.limits.teardown.total_seconds() if self.schedule.rates else 0)
+            if pod.created_s < self._woke_s < pod.gone_s < self._woke_s + to_end_s:
                 continue  # nobody was awake to end it; it was ended as soon as somebody was
             if lived_s > job.worst_case_s + outage_s + 120:
                 self.report.violations.append(f"I4: {pod.id} lived {lived_s:.0f} s, longer than all its limits")
             if pod.price > job.spec.limits.price and lived_s > 300 + outage_s:
                 self.report.violations.append(f"I7: the overpriced {pod.id} lived {lived_s:.0f} s")
+
+    def _check_pace(self) -> None:
+        """On a cloud without faults; with them it is the client that keeps to its budget, see the wires."""
+        trace, schedule = self.report.trace, self.schedule
+        if schedule.rates:
+            return
+        of_runpod = ("list_pods", "get_pod", "terminate_pod", "create_pod", "gpu_offers")
+        of_lab = ("list_jobs", "job_status", "metrics")
+        self.report.violations += [
+            *invariants.asked_too_often(trace, _calls(of_runpod), a_minute=invariants.RUNPOD_A_MINUTE),
+            *invariants.asked_too_often(trace, _calls(of_lab), a_minute=invariants.LAB_A_MINUTE),
+        ]
+        if schedule.jobs == 1 and not (schedule.kills or schedule.suspend_s):
+            self.report.violations += invariants.looked_away(trace, "call< list_pods", every_s=PACE.pods_s)
 
     def _check_reservations(self, events: Sequence[Any]) -> None:
         """At no instant may the jobs that run be able to cost more than the invocation was allowed."""
@@ -400,6 +431,11 @@ class Simulation:
             if sum(spent.values()) + reserved > self.schedule.cap_usd + asleep_usd + 1e-9:
                 self.report.violations.append(f"I4: {len(running)} jobs run at once under {self.schedule.cap_usd} USD")
                 return
+
+
+def _calls(names: Sequence[str]) -> Callable[[str], bool]:
+    wanted = {f"call< {name}" for name in names}
+    return lambda line: line.split(" ", 1)[1] in wanted
 
 
 def simulate(schedule: Schedule) -> Report:

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from runner.results import FailureClass, Outcome
-from tests.sim.campaign import calm, crash_points, random_schedules, sweep
 from tests.sim.cloud import FAULTS
+from tests.sim.coverage import FAULT_ROWS, MARKS, TRAPS, not_met
 from tests.sim.mutants import MUTANTS, Plant, planted
 from tests.sim.schedule import Schedule, simulate
+from tests.sim.tally import calm, crash_points, random_schedules, sweep
+from tests.sim.wire import WIRE_FAULTS
+from tests.sim.wire_schedule import SERVER_FAULTS
 
 SEEDS = int(os.environ.get("RUNSPEC_SIM_SEEDS", "300"))
 FIRST_SEED = int(os.environ.get("RUNSPEC_SIM_FIRST", "0"))
@@ -69,7 +72,28 @@ def test_no_seeded_schedule_of_faults_kills_and_interrupts_breaks_an_invariant()
     tally = random_schedules(range(FIRST_SEED, FIRST_SEED + SEEDS))
     assert not tally.failed, f"{len(tally.failed)} of {tally.runs} schedules:\n" + "\n\n".join(tally.failed[:3])
     assert not MUST_REACH - tally.marks.keys()
-    assert not set(FAULTS) - PRODUCT_FAULTS.keys() - tally.faults.keys()
+
+
+def test_a_campaign_says_what_it_has_met_too_seldom():
+    rows = dict.fromkeys([*FAULT_ROWS, *TRAPS], 50)
+    marks = dict.fromkeys(MARKS, 1)
+    assert not_met(rows, marks, at_least=50) == []
+    assert not_met({**rows, "T-01": 49}, marks, at_least=50) == ["T-01: in 49 seeds, 50 are wanted"]
+    assert not_met(rows, {**marks} | {"job passed": 0}, at_least=50) == ["never reached: job passed"]
+
+
+def test_every_fault_of_either_tier_belongs_to_a_campaign():
+    of_rows = {fault for faults in FAULT_ROWS.values() for fault in faults}
+    simulated = {
+        *FAULTS,
+        *WIRE_FAULTS,
+        *SERVER_FAULTS,
+        "suspended",
+        "clock wrong",
+        "own key allowed",
+        "own key refused",
+    }
+    assert of_rows <= simulated
 
 
 def test_a_run_killed_at_any_point_and_recovered_leaves_no_pod():
@@ -162,7 +186,7 @@ def test_the_simulation_finds_a_planted_bug(plant: Plant):
 
 
 def test_the_same_seeds_give_the_same_trace_whatever_the_hash_seed():
-    program = "from tests.sim.campaign import random_schedules as r; print(r(range(40)).digest)"
+    program = "from tests.sim.tally import random_schedules as r; print(r(range(40)).digest)"
     digests = {
         subprocess.run(
             [sys.executable, "-c", program],
@@ -256,6 +280,17 @@ def test_a_run_killed_while_it_trains_is_taken_up_again_on_the_same_pod(via):
     create = "call< create_pod" if via == "runpod" else "call< deploy"
     assert sum(call.endswith(create) for call in report.trace) == 1
     assert "another attempt" not in report.marks
+
+
+def test_a_job_that_is_not_taken_up_for_want_of_money_keeps_what_its_pod_has_cost():
+    quiet = Schedule(seed=6, resumes=True, away_s=1500, cap_usd=0.8)
+    trace = simulate(quiet).trace
+    created = next(number for number, call in enumerate(trace, 1) if call.endswith("journal> PodCreated"))
+    report = simulate(replace(quiet, kills=[created]))
+    assert report.violations == []
+    (job,) = report.finished
+    assert (job.outcome, job.failure_class) == (Outcome.CANCELLED, FailureClass.LIMIT)
+    assert job.cost_usd > 1500 / 3600 * 0.25
 
 
 def test_a_run_taken_up_again_at_any_point_leaves_no_pod_and_never_has_two():

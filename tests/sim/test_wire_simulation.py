@@ -16,7 +16,7 @@ from runner.providers import http
 from runner.providers.faults import Call
 from runner.providers.redaction import Redactor
 from runner.results import Outcome
-from tests.sim.campaign import wire_schedules
+from tests.sim.tally import wire_schedules
 from tests.sim.wire import WIRE_FAULTS
 from tests.sim.wire_schedule import WireSchedule
 from tests.sim.wire_simulation import simulate_wire
@@ -87,7 +87,7 @@ def test_the_wire_simulation_finds_a_log_that_shows_secrets(monkeypatch):
 
 
 def test_the_same_seeds_give_the_same_wire_trace_whatever_the_hash_seed():
-    program = "from tests.sim.campaign import wire_schedules as w; print(w(range(50, 54)).digest)"
+    program = "from tests.sim.tally import wire_schedules as w; print(w(range(50, 54)).digest)"
     digests = {
         subprocess.run(
             [sys.executable, "-c", program],

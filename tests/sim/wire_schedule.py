@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from runner.local.faults import PRESETS, What
 from runner.results import JobFinished
 from tests.sim.schedule import RATES
 from tests.sim.wire import WIRE_FAULTS
@@ -14,6 +15,10 @@ from tests.sim.wire import WIRE_FAULTS
 # What the servers themselves do wrong, and at which of their doors.
 SERVER_FAULTS = {
     "capacity": "runpod POST /v2/pods",
+    "balance": "runpod POST /v2/pods",
+    "gone": "runpod POST /v2/pods",
+    "cloudflare": "runpod GET /v2/pods",
+    "own-key-refused": "runpod * /v2/pods/**",
     "error-before": "runpod * /v2/pods/*",
     "error-after": "runpod POST /v2/pods",
     "reset-after": "runpod POST /v2/pods",
@@ -39,8 +44,27 @@ SERVER_FAULTS = {
     "alert-without-effect": "lab POST /api/alerts/trigger",
     "alert-lost": "lab POST /api/alerts/trigger",
     "metrics-405": "lab POST /api/training/local/metrics",
+    "key-hidden": "lab GET /api/training/jobs",
+    "no token": "lab POST /api/training/local/jobs",
 }
+# How often a schedule is about one fault. Some are the only one of their kind, some happen only in runs that get far.
+WEIGHTS = {
+    **dict.fromkeys(SERVER_FAULTS, 1), "late-create": 14, "gone": 18, "no token": 20, "cloudflare": 10,
+    "own-key-refused": 8, "orphan-pod": 16, "key-hidden": 16, "alert-without-effect": 28, "cancel-refused": 42,
+}  # fmt: skip
+FOCI = [fault for fault, weight in WEIGHTS.items() for _ in range(weight)]
+VIA = {
+    "balance": "runpod", "gone": "runpod", "own-key-refused": "runpod", "no token": "runpod", "late-create": "runpod",
+    "orphan-pod": "lab", "cancel-refused": "lab", "alert-without-effect": "lab",
+}  # fmt: skip
+# The lab says that it has the job, and not under which token (trap T-08).
+NO_TOKEN = What(status=202, at="after", body={"success": True, "persisted": False, "job_id": "j", "user_id": "u"})
 CREATE_RATES = (0.2, 0.5, 0.9)
+
+
+def what_happens(fault: str) -> What:
+    """What the server does for a fault of `SERVER_FAULTS`."""
+    return NO_TOKEN if fault == "no token" else PRESETS[fault]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +93,12 @@ class WireSchedule:
 
     @classmethod
     def drawn(cls, seed: int) -> WireSchedule:
-        """The schedule of a seed: a swarm in which each kind of fault is off, rare or common."""
+        """The schedule of a seed: a swarm in which each kind of fault is off, rare or common.
+
+        Two of three seeds are about one fault of the servers, so that the rare ones happen in any large number.
+        """
         rng = random.Random(f"wire schedule {seed}")
+        focus = rng.choice(FOCI) if rng.random() < 2 / 3 else None
         ending = rng.choice(["finish", "finish", "finish", "interrupt", "kill", "kill", "kill twice"])
         return cls(
             seed=seed,
@@ -78,15 +106,19 @@ class WireSchedule:
             parallel=rng.randint(1, 2),
             wire={fault: rng.choice(RATES) for fault in rng.sample(WIRE_FAULTS, rng.choice([0, 1, 2, 4]))},
             server={
-                fault: rng.choice(_rates(fault)) for fault in rng.sample([*SERVER_FAULTS], rng.choice([0, 1, 2, 4]))
+                fault: 0.9 if fault == focus and " POST " in SERVER_FAULTS[fault] else rng.choice(_rates(fault))
+                for fault in {
+                    **dict.fromkeys([focus] if focus else []),
+                    **dict.fromkeys(rng.sample([*SERVER_FAULTS], rng.choice([0, 1, 2] if focus else [0, 1, 2, 4]))),
+                }
             },
             kills=[rng.randint(1, 300) for _ in range({"kill": 1, "kill twice": 2}.get(ending, 0))],
             interrupt_s=sorted(rng.uniform(0, 200) for _ in range(rng.randint(1, 2))) if ending == "interrupt" else (),
             cap_usd=rng.choice([None, None, 0.8, 1.6]),
-            via=rng.choice(["lab", "lab", "runpod"]),
+            via=VIA.get(focus or "") or rng.choice(["lab", "lab", "runpod"]),
             resumes=rng.random() < 0.5,
             healthy=rng.random() < 0.4,
-            with_key=rng.random() < 0.5,
+            with_key=focus == "key-hidden" or rng.random() < 0.5,
         )
 
 

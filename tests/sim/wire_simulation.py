@@ -20,7 +20,7 @@ from runner.engine.run import Options, RunInfo, run_plan
 from runner.engine.world import World
 from runner.history import open_leases
 from runner.local.cloud import CloudOptions, EmbeddedCloud
-from runner.local.faults import PRESETS, Rule, When
+from runner.local.faults import Rule, When
 from runner.local.gpus import GPU_TYPES
 from runner.local.lifecycle import Delays, PodRequest
 from runner.local.lifecycle import Pod as HostPod
@@ -29,13 +29,15 @@ from runner.plan import Plan
 from runner.providers.connect import open_lab, open_runpod
 from runner.providers.settings import Settings
 from runner.results import AnyEvent, JobFinished, PodRequested, RunFinished, RunStarted, Target, decode_event
+from tests.sim import coverage
+from tests.sim import invariants as of_any_run
 from tests.sim import wire_invariants as invariants
 from tests.sim.disk import Disk, SimJournal
 from tests.sim.loop import DeadlockError, SimClock
 from tests.sim.schedule import PACE, _Kit, _Rows, planned_jobs
 from tests.sim.wire import Wires
 from tests.sim.wire_loop import WireLife, WireLoop
-from tests.sim.wire_schedule import SERVER_FAULTS, WireReport, WireSchedule
+from tests.sim.wire_schedule import SERVER_FAULTS, WireReport, WireSchedule, what_happens
 from tests.sim.wire_surroundings import Heard, listening, seeded_ids
 from tests.sim.wire_trainings import Trainings
 
@@ -66,7 +68,11 @@ class WireSimulation:
             network=self.wires,
             delays=Delays(provision_s=rng.uniform(1, 60), start_s=2, terminate_s=rng.uniform(1, 8)),
             faults=[
-                Rule(where=SERVER_FAULTS[fault], what=fault, when=When(probability=rate, seed=schedule.seed))
+                Rule(
+                    where=SERVER_FAULTS[fault],
+                    what=what_happens(fault),
+                    when=When(probability=rate, seed=schedule.seed),
+                )
                 for fault, rate in schedule.server.items()
             ],
         )
@@ -95,12 +101,12 @@ class WireSimulation:
                 self._violate("I0: deadlock: nothing is ready and no timer runs")
             finally:
                 self.report.virtual_s = self.loop.virtual_s
-                self.report.happened = self.wires.happened
+                self.report.happened = self.wires.happened + self.trainings.happened
                 self.loop.close()
         return self.report
 
     def _count_faults(self) -> None:
-        names = {id(PRESETS[name]): name for name in SERVER_FAULTS}
+        names = {id(what_happens(name)): name for name in SERVER_FAULTS}
         choose = self.cloud.faults.choose
 
         async def counted(server: Any, request: Any) -> Any:
@@ -116,6 +122,7 @@ class WireSimulation:
 
     def _start_servers(self) -> None:
         endpoints = self.loop.run_until_complete(self.cloud.start())
+        self.trainings.lab_key = endpoints.lab_api_key
         settings = Settings.of_local(asdict(endpoints))
         self.settings = settings if self.schedule.with_key else replace(settings, lab_api_key=None)
         host, create = self.cloud.pods, self.cloud.pods.create
@@ -253,11 +260,22 @@ class WireSimulation:
         secrets = [value for name, value in asdict(self.cloud.endpoints).items() if name in SECRETS]
         report.violations += invariants.shown_secrets(texts, [*secrets, *sorted(self.trainings.secrets)])
         report.marks |= invariants.marks(events)
+        self.wires.happened.update(coverage.traps_met(events, report.trace, self.trainings.played))
+        jobs = {job.key: job for job in planned_jobs(self.schedule.jobs)}
+        report.violations += [
+            *of_any_run.replayed_otherwise(events, jobs),
+            *of_any_run.asked_too_often(report.trace, _of_lab_key, a_minute=of_any_run.LAB_A_MINUTE),
+        ]
 
     def _check_loop(self) -> None:
         self.report.violations += [f"I0: {problem}" for problem in self.loop.problems]
         if left := [task for task in self.loop.tasks if not task.done() and not task.is_of_the_dead]:
             self._violate(f"I0: {len(left)} tasks are left at the very end: {left[0].get_coro()}")
+
+
+def _of_lab_key(line: str) -> bool:
+    """Whether a request counts against the API key: reads of jobs and of what they reported."""
+    return " GET /api/training/jobs" in line or " GET /api/training/local/" in line
 
 
 async def _calling(make: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,11 @@ import aiohttp
 from runner.local.pods import ContainerSpec
 from runner.local.scripted import Cue, Do, Exit, Say, Scenario
 
-ENDS = ("completes", "completes", "completes", "goes on", "crashes", "memory", "killed", "silent", "nan", "no alert")
+ENDS = (
+    "completes", "completes", "completes", "goes on", "crashes", "crashes", "memory", "killed", "silent", "nan",
+    "no alert", "never starts", "never starts",
+)  # fmt: skip
+AGENT = {"X-Agent-ID": "agent_elsewhere"}
 Connect = Callable[[], aiohttp.BaseConnector]
 
 
@@ -24,6 +29,8 @@ class Trainings:
         self._is_healthy = is_healthy
         self.secrets: set[str] = set()
         self.played: list[str] = []
+        self.happened: Counter[str] = Counter()
+        self.lab_key = ""
 
     def __call__(self, spec: ContainerSpec) -> Scenario:
         if "JOB_ID" not in spec.env:
@@ -35,7 +42,11 @@ class Trainings:
         end = "completes" if self._is_healthy else rng.choice(ENDS)
         self.played.append(end)
         begin_s, step_s = rng.uniform(3, 40), rng.choice([0.2, 0.5, 1.0])
+        claims = [Do(0.1, self._claim)] if not self._is_healthy and rng.random() < 0.15 else []
+        if end == "never starts":
+            return [*claims, Say(1, "✓ Config created"), Say(1, "✓ standalone_trainer.py created (0 lines)")]
         cues: list[Cue] = [
+            *claims,
             Say(0, f"INTERNAL_API_KEY={env.get('INTERNAL_API_KEY')} JOB_TOKEN={env.get('JOB_TOKEN')}"),
             Say(1, "✓ standalone_trainer.py downloaded (900 lines)"),
             Say(begin_s - 1, "[CPT] Packing enabled: 80 rows packed into 17 blocks"),
@@ -53,7 +64,9 @@ class Trainings:
     def _end(self, end: str, at_s: float) -> list[Cue]:
         match end:
             case "completes" | "nan" | "no alert":
-                return [Do(at_s, self._alert("job_completed"))]
+                # The last step is reported twice, the second time without a loss, as the trainer does after evaluating.
+                last = Do(at_s - 0.1, self._metric(120, None))
+                return [last, Do(at_s, self._alert("job_completed")), Do(at_s + 1, self._end_own_pod)]
             case "crashes":
                 return [
                     Say(at_s, "[Main] Training failed with error: RuntimeError: boom"),
@@ -69,6 +82,23 @@ class Trainings:
             case "killed":
                 return [Say(at_s, "✗ Training failed with exit code: 137"), Exit(at_s + 1, 137)]
         return []
+
+    async def _claim(self, spec: ContainerSpec) -> None:
+        """A desktop agent of the same user asks for work, and is given the job of this pod (trap T-14)."""
+        url = spec.env["ALERT_API_URL"].replace("alerts/trigger", f"training/agent/claim/{spec.env['JOB_ID']}")
+        if await self._post(url, {}, {**AGENT, "X-API-Key": self.lab_key}) == 200:
+            self.happened["agent claims"] += 1
+
+    async def _end_own_pod(self, spec: ContainerSpec) -> None:
+        """What our bootstrap does in a pod of its own once the training is over."""
+        env = spec.env
+        if "RUNSPEC_POD" not in env:
+            return
+        url = f"{env['RUNSPEC_RUNPOD_URL']}/pods/{spec.pod_id}/action"
+        headers = {"Authorization": f"Bearer {env['RUNPOD_API_KEY']}", "User-Agent": "pod"}
+        status = await self._post(url, {"action": "terminate"}, headers)
+        if status in (204, 403):
+            self.happened["own key allowed" if status == 204 else "own key refused"] += 1
 
     def _alert(self, kind: str) -> Any:
         async def post(spec: ContainerSpec) -> None:
@@ -86,7 +116,7 @@ class Trainings:
 
         return post
 
-    async def _post(self, url: str, body: Any, headers: dict[str, str]) -> None:
+    async def _post(self, url: str, body: Any, headers: dict[str, str]) -> int | None:
         timeout = aiohttp.ClientTimeout(total=10)
         try:
             async with (
@@ -94,5 +124,6 @@ class Trainings:
                 http.post(url, json=body, headers=headers) as answer,
             ):
                 await answer.read()
+                return answer.status
         except (aiohttp.ClientError, TimeoutError, ConnectionError):
-            pass  # a trainer goes on training when its telemetry fails
+            return None  # a trainer goes on training when its telemetry fails

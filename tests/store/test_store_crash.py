@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
@@ -16,7 +17,7 @@ import recorded as make
 from runner.store import Store
 
 ROOT = Path(__file__).parents[2]
-CUTS = 200
+CUTS = int(os.environ.get("RUNSPEC_WAL_CUTS", "250"))
 _HEADER, _FRAME = 32, 24 + 4096
 
 
