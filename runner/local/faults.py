@@ -64,6 +64,12 @@ class Quirks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """A pod's own key may not end its pod."""
     orphan_pod: bool = False
     """The lab's deploy fails after it has created the pod, and forgets the pod (trap T-01)."""
+    broken_bootstrap: bool = False
+    """The lab's deploy gives the pod a script that cannot start the trainer, and ticks all the same (trap T-02)."""
+    other_account: bool = False
+    """The lab asks RunPod with the key of another account than the one that its pods were created with (trap T-03)."""
+    only_accepted: Literal["late", "never"] | None = None
+    """The lab answers 202 to a job, without its token, and stores it (`late`) or does not (`never`, trap T-08)."""
     job_untouched: bool = False
     """An alert is remembered, but neither job nor pod learns of it (trap T-09)."""
 
@@ -140,7 +146,12 @@ PRESETS: dict[str, What] = {
     "empty-runtime": What(quirks=Quirks(empty_runtime=True)),
     "cut-stream": What(quirks=Quirks(cut_stream_after=3)),
     "orphan-pod": What(quirks=Quirks(orphan_pod=True)),
+    "broken-bootstrap": What(quirks=Quirks(broken_bootstrap=True)),
+    "other-account": What(quirks=Quirks(other_account=True)),
+    "accepted-late": What(quirks=Quirks(only_accepted="late")),
+    "accepted-never": What(quirks=Quirks(only_accepted="never")),
     "metrics-405": What(status=405, body={"error": "Method Not Allowed"}),
+    "metrics-lost": What(status=200, body={"success": True, "count": 1}),
     "alert-without-effect": What(quirks=Quirks(job_untouched=True)),
     "cancel-refused": What(status=500, body={"success": False, "error": "Failed to terminate RunPod pod"}),
     "key-hidden": What(status=401, body={"error": "Missing authorization"}),

@@ -4,6 +4,7 @@ SDK in `test_sdk_conformance`, T-23 also in `test_lab_alerts`."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
@@ -11,9 +12,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from runner.errors import ProviderError
 from runner.local.clock import SystemClock
 from runner.local.cloud import CloudOptions, EmbeddedCloud
-from runner.local.faults import Rule, What, When
+from runner.local.faults import Rule, What, When, parse_rules
+from runner.local.lifecycle import Delays
 from runner.local.scripted import ScriptedPods
 from runner.providers.connect import open_lab
 from runner.providers.settings import Settings
@@ -107,13 +110,31 @@ async def test_t07_creating_answers_201_or_200_and_the_client_takes_both(lab, se
 
 
 async def test_t08_job_that_was_only_accepted_is_waited_for_and_keeps_its_own_token(clients):
-    late = What(status=202, at="after", body={"success": True, "persisted": False, "job_id": "j", "user_id": "u"})
-    async with clients(Rule(where="lab POST /api/training/local/jobs", what=late)) as (_, client, _):
+    async with clients(Rule(where="lab POST /api/training/local/jobs", what="accepted-late")) as (_, client, _):
         ticket = await client.open_job(model="m", config={})
         assert ticket.token
         assert (await client.job_status(ticket.lab_job_id)).status == "pending"
         await client.close_job(ticket, status="cancelled")
         assert (await client.job_status(ticket.lab_job_id)).status == "cancelled"
+
+
+async def test_t08_job_that_was_accepted_and_never_stored_is_no_job(clients):
+    async with clients(Rule(where="lab POST /api/training/local/jobs", what="accepted-never")) as (_, client, clock):
+        with pytest.raises(ProviderError, match=r"accepted the job \(202\) and never stored it"):
+            await client.open_job(model="m", config={})
+        assert 25 <= clock.elapsed_s <= 120
+        assert list(await client.list_jobs()) == []
+
+
+async def test_t08_answer_that_only_accepts_has_no_token(lab, cloud):
+    path = "/api/training/local/jobs"
+    for what, status in (("accepted-late", 200), ("accepted-never", 404)):
+        cloud.faults.add(Rule(where=f"lab POST {path}", what=what, when=When(times=1)))
+        answer = await lab("POST", path, json={"job_id": what})
+        assert (answer.status, answer.body["accepted"], answer.body["persisted"]) == (202, True, False)
+        assert "job_token" not in answer.body
+        assert (await lab("GET", f"/api/training/local/{what}/status")).status == status
+        cloud.faults.clear()
 
 
 async def test_t10_model_outlives_the_pod_that_the_completed_alert_ends(lab, job, runpod, clock):
@@ -282,3 +303,45 @@ async def test_t01_deploy_that_fails_after_the_pod_leaves_a_pod_that_the_lab_for
     assert pod["name"] == f"training-{config_id[:8]}"
     job_id = (await lab("GET", "/api/training/jobs")).body["jobs"][0]["id"]
     assert (await lab("GET", f"/api/training/cloud-check/{job_id}")).body == {"isCloudJob": False, "platform": None}
+
+
+async def test_t02_bootstrap_with_open_placeholders_ticks_and_starts_no_trainer(tmp_path, session, seeds_for):
+    rules = [Rule(where="lab POST /api/training/deploy/runpod", what="broken-bootstrap")]
+    async with EmbeddedCloud(tmp_path / "real", CloudOptions(delays=Delays(0, 0, 0, 0), faults=rules)) as cloud:
+        reply = await seeds_for(cloud).deployment()
+        bearer = {"Authorization": f"Bearer {cloud.endpoints.runpod_api_key}"}
+        log = ""
+        async with (
+            asyncio.timeout(30),
+            session.get(f"{cloud.endpoints.runpod_url}/pods/{reply['pod_id']}/logs", headers=bearer) as answer,
+        ):
+            while "Training failed" not in log:
+                log += (await answer.content.readline()).decode()
+    assert "configBase64: unbound variable" in log
+    assert "✓ config.json created" in log
+    assert "✗ Training failed with exit code: 1" in log
+
+
+async def test_t03_lab_of_another_account_sees_and_ends_no_pod(lab, job, cloud, runpod, clock):
+    pod, path = job["pod_id"], f"/api/training/deploy/runpod?deployment_id={job['pod_id']}"
+    cloud.faults.add(Rule(where="lab * /api/**", what="other-account"))
+    assert (await lab("GET", path)).error == (500, "Failed to get deployment status")
+    assert (await lab("DELETE", path)).error == (500, "Failed to stop deployment")
+    cancel = await lab("POST", f"/api/training/local/{job['job_id']}/control", json={"action": "cancel"})
+    assert cancel.error == (500, "Failed to terminate RunPod pod")
+    completed = {"type": "job_completed", "job_id": job["job_id"], "user_id": job["user"]}
+    assert (await job["alerts"]("POST", "/api/alerts/trigger", json=completed)).status == 200
+    await clock.advance(60)
+    assert (await runpod("GET", f"/pods/{pod}")).body["status"] == "RUNNING"
+
+
+# What the lab does wrong, by the fault that makes it; every other trap is how the embedded lab always is.
+FAULTS = {
+    "T-01": "orphan-pod", "T-02": "broken-bootstrap", "T-03": "other-account", "T-05": "key-hidden",
+    "T-08": "accepted-never", "T-09": "alert-without-effect", "F-01": "metrics-405", "F-06": "metrics-lost",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS.values())
+def test_what_only_some_labs_do_wrong_can_be_had_by_name(fault):
+    assert parse_rules([{"where": "lab * /api/**", "what": fault}])

@@ -16,7 +16,7 @@ from runner.local.lab_api.context import LAB, Lab, Refusal, read_json
 from runner.local.lab_api.delivery import DEFAULT_PREFERENCES, AlertMessage, preferences_of, send_alert
 from runner.local.lab_api.deploy import deployment_of
 from runner.local.lab_api.jobs import end_pod
-from runner.local.lab_api.runpod_client import user_key
+from runner.local.lab_api.runpod_client import key_for
 from runner.local.lab_api.store import Doc
 from runner.local.web_kit import json_response, query_int
 
@@ -50,11 +50,14 @@ async def trigger(request: web.Request) -> web.Response:
         raise Refusal(400, "job_id and user_id are required")
     await send_alert(lab, _message(lab, kind, job_id=str(job_id), user_id=str(user_id), payload=body))
     if not quirks_of(request).job_untouched:
-        await _carry_out(lab, kind, job_id=str(job_id), user_id=str(user_id), payload=body)
+        key = key_for(request, str(user_id))
+        await _carry_out(lab, kind, job_id=str(job_id), user_id=str(user_id), payload=body, key=key)
     return json_response({"success": True})
 
 
-async def _carry_out(lab: Lab, kind: str, *, job_id: str, user_id: str, payload: Mapping[str, Any]) -> None:
+async def _carry_out(
+    lab: Lab, kind: str, *, job_id: str, user_id: str, payload: Mapping[str, Any], key: str | None
+) -> None:
     """What an alert does to its job, and to the pod of a job that has ended."""
     if kind not in ("job_completed", "job_failed"):
         return
@@ -65,7 +68,7 @@ async def _carry_out(lab: Lab, kind: str, *, job_id: str, user_id: str, payload:
         error = payload.get("error_message") or "Training failed"
         changes = {"status": "failed", "error": error, "failed_at": now}
     lab.store.update("jobs", job_id, {**changes, "updated_at": now})
-    pod_id, key = deployment_of(lab, job_id, user_id), user_key(lab, user_id)
+    pod_id = deployment_of(lab, job_id, user_id)
     if pod_id and key:
         # A failure is logged by the real service and goes no further.
         await end_pod(lab, key, pod_id)

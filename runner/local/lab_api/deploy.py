@@ -22,7 +22,8 @@ from runner.local.lab_api.auth import User, require_session_to_deploy
 from runner.local.lab_api.context import LAB, Lab, Refusal, read_json
 from runner.local.lab_api.datasets import signed_url
 from runner.local.lab_api.pod_config import DEFAULT_MODEL, pod_config
-from runner.local.lab_api.runpod_client import RunPodRefusal, create_pod, get_pod, terminate_pod, user_key
+from runner.local.lab_api.runpod_client import RunPodRefusal, create_pod, get_pod, key_for, terminate_pod, user_key
+from runner.local.lab_api.second_generation import with_broken_bootstrap
 from runner.local.lab_api.store import Doc
 from runner.local.web_kit import json_response
 
@@ -102,8 +103,9 @@ async def _launch(
     # Whatever can fail on a strange config does so before there is a pod to forget.
     cost = _cost(config, dataset, _gpu(body), body)
     count, asked = int(body.get("gpu_count") or 1), body.get("gpu_type") or "RTX_A4000"
-    pod = await create_pod(lab, key, _pod_request(lab, config, dataset, job, body))
-    if quirks_of(request).orphan_pod:
+    quirks, wanted = quirks_of(request), _pod_request(lab, config, dataset, job, body)
+    pod = await create_pod(lab, key, with_broken_bootstrap(wanted) if quirks.broken_bootstrap else wanted)
+    if quirks.orphan_pod:
         raise RunPodRefusal(NULL_POD)
     url = f"{CONSOLE}/{pod['id']}"
     lab.store.insert(
@@ -173,7 +175,7 @@ def _deployment_request(request: web.Request) -> tuple[Lab, str, str]:
     pod_id = request.query.get("deployment_id")
     if not pod_id:
         raise Refusal(400, "Missing deployment_id parameter")
-    key = user_key(lab, user.id)
+    key = key_for(request, user.id)
     if key is None:
         raise Refusal(400, "RunPod API key not configured")
     return lab, key, pod_id

@@ -15,6 +15,7 @@ import msgspec
 from aiohttp import web
 
 from runner.local.clock import parse_iso
+from runner.local.faults import quirks_of
 from runner.local.lab_api.auth import (
     check_job_token,
     presented_key,
@@ -27,7 +28,7 @@ from runner.local.lab_api.auth import (
 )
 from runner.local.lab_api.context import LAB, Lab, Refusal, read_json, read_posted_json
 from runner.local.lab_api.deploy import deployment_of
-from runner.local.lab_api.runpod_client import RunPodRefusal, terminate_pod, user_key
+from runner.local.lab_api.runpod_client import RunPodRefusal, key_for, terminate_pod
 from runner.local.lab_api.store import Doc
 from runner.local.web_kit import JSON_ERRORS, json_response, query_int
 
@@ -102,12 +103,29 @@ async def persist(request: web.Request) -> web.Response:
     job_id = body.get("job_id")
     if not job_id:
         raise Refusal(400, "job_id is required")
+    accepted = quirks_of(request).only_accepted
+    if accepted == "never":
+        return _only_accepted(str(job_id), owner)
     job = _upserted(lab, str(job_id), owner, {key: body[key] for key in body.keys() & POSTED_KEYS})
+    if accepted == "late":
+        return _only_accepted(job["id"], job["user_id"])
     return json_response(
         {
             "success": True, "persisted": True, "job_id": job["id"], "user_id": job["user_id"],
             "job_token": job["job_token"],
         }
+    )  # fmt: skip
+
+
+def _only_accepted(job_id: str, owner: str) -> web.Response:
+    """What a lab says whose database takes too long, or refuses for good: no token, and no hint which of both."""
+    message = "Persistence in progress"
+    return json_response(
+        {
+            "success": True, "accepted": True, "persisted": False, "message": message, "job_id": job_id,
+            "user_id": owner,
+        },
+        status=202,
     )  # fmt: skip
 
 
@@ -165,7 +183,7 @@ async def control(request: web.Request) -> web.Response:
         # Pause and resume never reach a pod: they go to a training server that does not exist here.
         unavailable = f"Unable to {action} job. Training server unavailable."
         return json_response({"success": False, "error": unavailable}, status=502)
-    key = user_key(lab, user.id)
+    key = key_for(request, user.id)
     if key is None:
         return json_response({"success": False, "error": "RunPod API key not configured"}, status=400)
     if not await end_pod(lab, key, pod_id):

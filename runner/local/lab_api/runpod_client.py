@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from aiohttp import ClientError, ClientTimeout
+from aiohttp import ClientError, ClientTimeout, web
 
-from runner.local.lab_api.context import Lab
+from runner.local.faults import quirks_of
+from runner.local.lab_api.context import LAB, Lab
 from runner.local.web_kit import JSON_ERRORS
 
 TIMEOUT = ClientTimeout(total=60)
 GONE = 404
+STRANGERS_KEY = "rpa_OF_ANOTHER_ACCOUNT"
 
 
 class RunPodRefusal(Exception):  # noqa: N818  # passed on to the lab's caller
@@ -27,6 +29,12 @@ def user_key(lab: Lab, user_id: str) -> str | None:
     """The RunPod key in the user's vault."""
     key = lab.store.setting(user_id, "secrets").get("runpod")
     return str(key) if key else None
+
+
+def key_for(request: web.Request, user_id: str) -> str | None:
+    """The RunPod key for what happens to a pod after its creation; a lab of two accounts takes the wrong one."""
+    key = user_key(request.app[LAB], user_id)
+    return STRANGERS_KEY if key and quirks_of(request).other_account else key
 
 
 async def create_pod(lab: Lab, key: str, body: Mapping[str, Any]) -> dict[str, Any]:
