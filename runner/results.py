@@ -387,7 +387,8 @@ class IssueObserved(JobEvent, tag="issue", frozen=True, kw_only=True):
 class EvidenceMissing(JobEvent, tag="evidence.missing", frozen=True, kw_only=True):
     """A kind of evidence cannot be had: conditions over it are unknown, never green.
 
-    `source` is one of `logs`, `metrics`, `alerts`, `job`, `pod`, `artifact`, `generation`, `sdk`.
+    `source` is one of `logs`, `metrics`, `alerts`, `start-alert` (of all alerts only `job_started`), `job`, `pod`,
+    `artifact`, `generation`, `sdk`.
     """
 
     source: str

@@ -122,6 +122,8 @@ def _functions(scope: Scope) -> dict[str, Callable[..., float]]:
 
     def alert_count(kind: str) -> float:
         complete("alerts")
+        if kind == "job_started":
+            complete("start-alert")
         return float(len(alerts_in_view(scope, kind)))
 
     def issue_count(kind: str) -> float:

@@ -48,7 +48,8 @@ def find_alert(condition: AlertReceived, scope: Scope) -> Finding:
     found = alerts_in_view(scope, condition.alert)
     pointers = tuple(f"alert {condition.alert} at {seen.stamp:%H:%M:%SZ}" for seen in found[:_MAX_POINTERS])
     observed = ", ".join(pointers) if found else _other_alerts(scope)
-    return scope.count(condition.count, len(found), "alerts", in_words(condition), observed, *pointers)
+    source = "start-alert" if condition.alert == "job_started" and scope.gap("start-alert") else "alerts"
+    return scope.count(condition.count, len(found), source, in_words(condition), observed, *pointers)
 
 
 def alerts_in_view(scope: Scope, kind: str) -> Sequence[Seen[Alert]]:

@@ -129,6 +129,9 @@ class Watch:
                 await self._missing(watched, source, trouble)
         if state.job.spec.template.method is Method.RLHF and not watched.points:
             await self._missing(watched, "metrics", "this trainer posts no metrics for rlhf")
+            # What would post them sends this alert too, and is given to no PPO trainer; that of the end does come.
+            if not any(seen.what.type == "job_started" for seen in state.evidence.alerts.values()):
+                await self._missing(watched, "start-alert", "this trainer sends no `job_started` for rlhf")
 
     async def _insist(self, look: Callable[[_Watched], Awaitable[None]], watched: _Watched) -> str | None:
         clock, pace = self._world.clock, self._world.pace

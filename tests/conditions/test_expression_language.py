@@ -225,6 +225,9 @@ def test_missing_source_is_unknown(story):
     told = story().creates().log("a").alert("job_started").misses("logs").misses("alerts")
     assert told.find({"expr": "log_count('a') == 1"}).truth is None
     assert told.find({"expr": "alert_count('job_started') == 1"}).truth is None
+    blind = story().creates().log("a").alert("job_completed").misses("start-alert")
+    assert blind.find({"expr": "alert_count('job_started') == 0"}).truth is None
+    assert blind.find({"expr": "alert_count('job_completed') == 1"}).truth is True
 
 
 @pytest.mark.parametrize("text", ["1 / 0 > 1", "train_loss > 1", "1 and 2", "train_loss[99] > 1", "(-1) ** 0.5 > 0"])

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,15 @@ from runner.engine.run import RunInfo, run_plan
 from runner.engine.world import LOCAL_PACE, World
 from runner.local.clock import SystemClock as CloudClock
 from runner.local.cloud import CloudOptions, EmbeddedCloud
-from runner.local.faults import Rule
+from runner.local.faults import Rule, When
 from runner.local.lifecycle import Delays
 from runner.local.pods import ContainerSpec
 from runner.local.scripted import Cue, Do, Say, ScriptedPods
+from runner.plan import PlannedJob
 from runner.providers.connect import open_lab, open_runpod
 from runner.providers.settings import Settings
 from runner.results import AnyEvent, EvidenceMissing, FailureClass, JobFinished, JobJudged, Outcome, Target, Verdict
+from runner.spec.conditions import AlertReceived
 
 SPECS = Path(__file__).resolve().parents[2] / "specs"
 QUICK = Delays(provision_s=0.01, start_s=0.01, terminate_s=0.05, restart_s=0.05)
@@ -91,13 +94,20 @@ def rehearse(tmp_path):
     """Runs phase basic of one template on pods that play `cues`."""
 
     async def run(
-        *cues: Cue, spec: str = "sft", rules: Sequence[Rule] = (), steps: int = 2, hide_env: bool = False
+        *cues: Cue,
+        spec: str = "sft",
+        rules: Sequence[Rule] = (),
+        steps: int = 2,
+        hide_env: bool = False,
+        patience_s: float | None = None,
     ) -> Rehearsal:
         record = Record()
         plan = plan_of(
             [SPECS / f"{spec}.yaml"], phases=["basic"], keyword="", tags=(), repeat=None,
             vars_={"watch_steps": steps}, target=Target.LOCAL, max_spend_usd=None,
         )  # fmt: skip
+        if patience_s is not None:
+            plan = replace(plan, jobs=tuple(_impatient(job, timedelta(seconds=patience_s)) for job in plan.jobs))
         options = CloudOptions(backend=ScriptedPods(CloudClock(), lambda _: list(cues)), delays=QUICK, faults=rules)
         async with EmbeddedCloud(tmp_path / "cloud", options) as cloud:
             settings = replace(Settings.of_local(asdict(cloud.endpoints)), lab_api_key=None)
@@ -116,6 +126,17 @@ def rehearse(tmp_path):
         return Rehearsal(record.events, left)
 
     return run
+
+
+def _impatient(job: PlannedJob, patience: timedelta) -> PlannedJob:
+    """The same job, which waits less for an alert that may never come."""
+    steps = tuple(
+        step.model_copy(update={"timeout": patience})
+        if isinstance(getattr(step, "wait", None), AlertReceived)
+        else step
+        for step in job.phase.steps
+    )
+    return replace(job, phase=job.phase.model_copy(update={"steps": steps}))
 
 
 def alert(kind: str, at_s: float = 0.05, **more: Any) -> Cue:
@@ -263,3 +284,25 @@ async def test_f06_rlhf_without_metrics_is_unknown_with_its_reason(rehearse):
     missing = [event for event in run.events if isinstance(event, EvidenceMissing)]
     assert any("posts no metrics for rlhf" in event.reason for event in missing)
     assert run.pods_left == []
+
+
+async def test_f06_rlhf_that_sends_no_start_alert_either_is_unknown_and_not_failed(rehearse):
+    run = await rehearse(
+        UP[0], Say(0, "[RLHF] Starting PPO training"), alert("job_started"), metrics(point(1)),
+        alert("job_completed", 0.3), spec="rlhf", patience_s=1,
+        rules=[
+            Rule(where="lab POST /api/training/local/metrics", what="metrics-lost"),
+            Rule(where="lab POST /api/alerts/trigger", what="alert-lost", when=When(contains="job_started")),
+        ],
+    )  # fmt: skip
+    assert (run.finished.outcome, run.pods_left) == (Outcome.UNKNOWN, [])
+    assert run.verdicts["alert-started"].outcome is Outcome.UNKNOWN
+    assert "sends no `job_started` for rlhf" in run.verdicts["alert-started"].finding.observed
+
+
+async def test_f06_other_methods_are_failed_by_a_start_alert_that_never_came(rehearse):
+    rules = [Rule(where="lab POST /api/alerts/trigger", what="alert-lost", when=When(contains="job_started"))]
+    run = await rehearse(
+        *UP, alert("job_started"), metrics(point(1)), alert("job_completed", 0.3), rules=rules, patience_s=1
+    )
+    assert run.verdicts["alert-started"].outcome is Outcome.FAILED
