@@ -21,6 +21,7 @@ from runner.providers.http import Host
 from runner.providers.lab_access import LabAccess
 from runner.providers.lab_alerting import LabAlerting
 from runner.providers.lab_checkup import LabCheckup
+from runner.providers.lab_deployments import LabDeployments
 from runner.providers.lab_records import LabRecords
 from runner.providers.lab_serving import LabServing
 from runner.providers.lab_testing import LabTesting
@@ -100,6 +101,7 @@ class LabConsole:
     """The parts of the lab's API that no run needs."""
 
     records: LabRecords
+    deployments: LabDeployments
     alerting: LabAlerting
     testing: LabTesting
     serving: LabServing
@@ -126,6 +128,7 @@ async def open_lab_console(
         access = LabAccess(host, session=session, api_key=credentials.api_key)
         yield LabConsole(
             records=LabRecords(access),
+            deployments=LabDeployments(access),
             alerting=LabAlerting(access),
             testing=LabTesting(access, clock),
             serving=LabServing(access),

@@ -14,6 +14,7 @@ from runner.errors import ProviderError
 from runner.local.clock import SystemClock
 from runner.local.cloud import CloudOptions, EmbeddedCloud
 from runner.local.scripted import ScriptedPods
+from runner.ports import DeployRequest
 from runner.ports import ProviderErrorKind as Kind
 from runner.providers.connect import open_lab, open_lab_console
 from runner.providers.lab_alerting import NewWebhook
@@ -80,6 +81,28 @@ async def test_stored_configs_are_listed_and_forgotten(local):
         await console.records.delete_config(config_id)
     assert await console.records.configs() == []
     assert (await failure_of(console.records.config(config_id))).kind == Kind.GONE
+
+
+async def test_deployment_is_seen_and_stopped_and_its_job_does_not_notice(local):
+    cloud, lab, console = local
+    dataset = await lab.upload_dataset(name="d", row_format=DatasetFormat.TEXT, rows=b'{"text": "a"}\n{"text": "b"}\n')
+    config_id = await lab.create_config(name="n", template="cpt_standard", config=CONFIG)
+    await lab.attach_dataset(config_id, dataset.id)
+    wanted = DeployRequest(config_id=config_id, gpu="NVIDIA A40", gpu_count=1, budget_usd=1, env={})
+    deployed = await lab.deploy(wanted)
+    seen = await console.deployments.state(deployed.pod_id)
+    assert (seen.pod_id, seen.status, seen.cost_usd) == (deployed.pod_id, "creating", None)
+    assert seen.cost_usd_h == cloud.pods.pods()[0].cost_usd_h > 0
+    await console.deployments.stop(deployed.pod_id)
+    assert [pod.is_ended for pod in cloud.pods.pods()] == [True]
+    assert (await lab.job_status(deployed.lab_job_id)).status == "pending"
+    assert await console.records.runs_on_runpod(deployed.lab_job_id)
+
+
+async def test_deployment_that_the_lab_cannot_find_is_trouble_and_not_absence(local):
+    _, _, console = local
+    for failed in (failure_of(console.deployments.state("gone")), failure_of(console.deployments.stop("gone"))):
+        assert ((error := await failed).status, error.kind) == (500, Kind.TRANSIENT)
 
 
 async def test_predictions_are_read_to_the_last_page(local):
