@@ -25,10 +25,11 @@ RUNPOD_COSTS = "the cloud target: no pod can be watched or proven gone"
 SESSION_COSTS = "the cloud target: no configuration, dataset, deploy, cancel or alert history"
 SESSION_FIX = "export FINETUNE_LAB_JWT=…, or FINETUNE_LAB_REFRESH_TOKEN with SUPABASE_URL and SUPABASE_ANON_KEY"
 SCOPE_COSTS = {
-    "training": "jobs and metrics are read with the session token, which expires in a run",
+    "training": "jobs and metrics are read with the session token, which expires in a run, and not through the SDK",
     "testing": "batch tests need the session token",
     "production": "models of the lab cannot be asked",
 }
+LAB_ADDRESS = "FINETUNE_LAB_API_URL"
 UNREACHED = frozenset((Kind.TRANSIENT, Kind.RATE_LIMITED, Kind.BLOCKED, Kind.PROTOCOL))
 
 
@@ -46,10 +47,8 @@ def given(settings: Settings, folder: Path, *, wanted: bool) -> Iterator[Finding
             " together, and one is missing", "the session token is not renewed", SESSION_FIX,
         )  # fmt: skip
     if settings.lab_api_key is None:
-        yield _setting(
-            "FINETUNE_LAB_API_KEY", State.OFF, "not set", "predictions of models, and reads that outlive the session",
-            "export FINETUNE_LAB_API_KEY=wak_…",
-        )  # fmt: skip
+        costs = "predictions of models, metrics `via: sdk` (phases full and batch), and reads that outlive the session"
+        yield _setting("FINETUNE_LAB_API_KEY", State.OFF, "not set", costs, "export FINETUNE_LAB_API_KEY=wak_…")
     yield _presence(settings.lab_internal_key, "FINETUNE_LAB_INTERNAL_KEY", "pods of `--via runpod` send no alerts")
     yield _presence(settings.hf_token, "HF_TOKEN", "pods of `--via runpod` cannot load gated models such as Llama")
     if settings.trainer_url is None:
@@ -92,7 +91,7 @@ async def _lab(settings: Settings, lab: LabConsole) -> AsyncIterator[Finding]:
     try:
         reach = await lab.checkup.reach()
     except ProviderError as exc:
-        yield _at_lab("reachable", State.UNKNOWN, str(exc), "everything about the lab", "check FINETUNE_LAB_API_URL")
+        yield _at_lab("reachable", State.UNKNOWN, str(exc), "everything about the lab", f"check {LAB_ADDRESS}")
         return
     yield _at_lab("reachable", State.OK, settings.lab_url)
     yield _clock(reach.skew_s)
@@ -134,7 +133,8 @@ async def _session(settings: Settings, lab: LabConsole) -> AsyncIterator[Finding
     try:
         await lab.checkup.session_works()
     except ProviderError as exc:
-        yield _refused("session token", exc, SESSION_COSTS, SESSION_FIX)
+        address = "SUPABASE_URL" if settings.refresh_token is not None else LAB_ADDRESS
+        yield _refused("session token", exc, SESSION_COSTS, SESSION_FIX, address=address)
         return
     yield _lifetime(settings)
     try:
@@ -194,7 +194,8 @@ async def _runpod(settings: Settings) -> AsyncIterator[Finding]:
         try:
             pods = await runpod.list_pods()
         except ProviderError as exc:
-            yield _refused("RUNPOD_API_KEY", exc, RUNPOD_COSTS, "make a key with access to pods", area="runpod")
+            fix = "make a key with access to pods"
+            yield _refused("RUNPOD_API_KEY", exc, RUNPOD_COSTS, fix, area="runpod", address="RUNSPEC_RUNPOD_URL")
             return
         billed = sum(1 for pod in pods if pod.cost_usd_h)
         yield _at_runpod("RUNPOD_API_KEY", State.OK, f"accepted; the account has {len(pods)} pods, {billed} billed")
@@ -208,8 +209,15 @@ async def _runpod(settings: Settings) -> AsyncIterator[Finding]:
         yield _at_runpod("balance", State.OK, f"{balance:.2f} USD")
 
 
-def _refused(name: str, exc: ProviderError, costs: str, fix: str, *, area: str = "lab") -> Finding:
-    state = State.UNKNOWN if exc.kind in UNREACHED else State.BROKEN
+def _refused(
+    name: str, exc: ProviderError, costs: str, fix: str, *, area: str = "lab", address: str = LAB_ADDRESS
+) -> Finding:
+    """What a credential lacks; of a service that did not judge it, that it has to be asked again."""
+    state = State.BROKEN
+    if exc.kind in UNREACHED:
+        state = State.UNKNOWN
+        limited = exc.kind is Kind.RATE_LIMITED
+        fix = "ask again in a minute" if limited else f"check the network and {address}, then ask again"
     return Finding(area=area, name=name, state=state, text=str(exc), costs=costs, fix=fix)
 
 

@@ -120,6 +120,34 @@ async def test_service_that_is_not_there_is_unknown_and_exits_3(account, doctor,
     assert found["RUNPOD_API_KEY"]["state"] == "ok"
 
 
+@pytest.mark.parametrize(
+    ("variable", "name", "fix"),
+    [
+        ("RUNSPEC_RUNPOD_URL", "RUNPOD_API_KEY", "check the network and RUNSPEC_RUNPOD_URL, then ask again"),
+        ("SUPABASE_URL", "session token", "check the network and SUPABASE_URL, then ask again"),
+    ],
+)
+async def test_credential_that_nobody_judged_is_not_to_be_replaced(
+    account, doctor, monkeypatch, unused_tcp_port, variable, name, fix
+):
+    if variable == "SUPABASE_URL":
+        monkeypatch.setenv("FINETUNE_LAB_REFRESH_TOKEN", "refresh_canary")
+        monkeypatch.setenv("SUPABASE_ANON_KEY", "anon_canary")
+        monkeypatch.delenv("FINETUNE_LAB_JWT")
+    monkeypatch.setenv(variable, f"http://127.0.0.1:{unused_tcp_port}")
+    code, found, printed = await doctor()
+    assert (code, found[name]["state"], found[name]["fix"]) == (3, "unknown", fix)
+    assert "canary" not in printed
+
+
+async def test_key_over_its_limit_is_asked_again_and_not_replaced(account, doctor):
+    body = {"error": "Rate limit exceeded. Try again later."}
+    account.faults.add(Rule(where="lab GET /api/training/local/jobs", what=What(status=429, body=body)))
+    code, found, _ = await doctor()
+    key = found["FINETUNE_LAB_API_KEY"]
+    assert (code, key["state"], key["fix"]) == (3, "unknown", "ask again in a minute")
+
+
 async def test_clock_that_is_off_is_told(account, doctor):
     late = {"Date": "Thu, 01 Jan 2099 00:00:00 GMT"}
     account.faults.add(Rule(where="lab GET /api/v1/predict", what=What(status=200, body={}, headers=late)))
