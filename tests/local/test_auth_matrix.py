@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +13,8 @@ from typing import Any
 import pytest
 
 from runner.local.credentials import load_or_create
+from runner.local.lab_api.auth import key_id
+from runner.local.lab_api.store import LabStore
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 STRANGER = "11111111-1111-4111-8111-111111111111"
@@ -26,6 +30,9 @@ CREDENTIALS: Mapping[str, Mapping[str, str]] = {
     "key: training": {"X-API-Key": "{training}"},
     "key: testing": {"X-Workspace-API-Key": "{testing}"},
     "key: production": {"Authorization": "Bearer {production}"},
+    "key: worker": {"X-API-Key": "{worker}"},
+    "key: no scopes": {"X-API-Key": "{no scopes}"},
+    "service role": {"x-service-role-key": "{service}", "x-user-id": "{user}"},
     "basic": {"Authorization": "Basic dXNlcjpwYXNz"},
     "malformed session": {"Authorization": "Bearer nonsense"},
     "forged session": {"Authorization": "Bearer {session}x"},
@@ -35,8 +42,10 @@ CREDENTIALS: Mapping[str, Mapping[str, str]] = {
     "job token": {"Authorization": "Bearer {job_token}"},
     "internal key": {"X-API-Key": "{internal}"},
 }
-KEYS = {"key: all", "key: training", "key: testing", "key: production"}
-OWN_KEYS_ELSEWHERE = {"malformed key", "wrong key", "internal key"}
+KEYS = {name for name in CREDENTIALS if name.startswith("key: ")}
+KEYS_FOR_ALL = {"key: all", "key: no scopes"}
+"""A key without scopes is older than scopes."""
+OWN_KEYS_ELSEWHERE = {"malformed key", "wrong key", "internal key", "service role"}
 """Credentials that come in a header of keys, so that routes for sessions see no header at all."""
 SESSIONS_REFUSED = {"basic", "malformed session", "forged session", "expired session", "job token"}
 
@@ -73,7 +82,7 @@ class Keyed(Group):
         if credential in KEYS:
             held = credential.removeprefix("key: ")
             text = f"API key does not have '{self.scope}' scope. Key scopes: {held}"
-            return None if held in ("all", self.scope) else (403, text)
+            return None if credential in KEYS_FOR_ALL or held == self.scope else (403, text)
         if credential in ("malformed key", "internal key"):
             return (401, "Invalid API key format")
         if credential.startswith("wrong key"):
@@ -85,11 +94,18 @@ class Hiding(Group):
     """Keys with `training` or a session; every trouble with a key looks like no credential (T-05)."""
 
     def refuses(self, credential: str) -> Outcome | None:
-        if credential in ("key: all", "key: training"):
+        if credential in {*KEYS_FOR_ALL, "key: training"}:
             return None
         if credential in KEYS | OWN_KEYS_ELSEWHERE | {"wrong key as bearer"}:
             return (401, self.missing)
         return super().refuses(credential)
+
+
+class BatchRun(Keyed):
+    """The one route that the lab's own workers call with the key of its database."""
+
+    def refuses(self, credential: str) -> Outcome | None:
+        return None if credential == "service role" else super().refuses(credential)
 
 
 class Predict(Keyed):
@@ -99,7 +115,7 @@ class Predict(Keyed):
         super().__init__("production")
 
     def refuses(self, credential: str) -> Outcome | None:
-        if credential in ("none", "basic"):
+        if credential in ("none", "basic", "service role"):
             return (401, "Missing API key. Provide in X-API-Key header or Authorization: Bearer header.")
         if credential in SESSIONS_REFUSED | {"session", "other user"}:
             return (401, "Invalid API key format")
@@ -133,6 +149,7 @@ SERVE = Bearer("Unauthorized - Authorization header required", "Unauthorized - p
 TRAINING = Keyed("training")
 TESTING = Keyed("testing")
 BATCH = Keyed("testing", "Unauthorized - no auth header", "Unauthorized - invalid token")
+BATCH_RUN = BatchRun("testing", BATCH.missing, BATCH.bad)
 TRACES = Keyed("production", "Unauthorized", "Unauthorized - invalid token")
 DATA = Keyed("production", "Unauthorized - no auth header", "Unauthorized - invalid token")
 JOBS = Hiding("Missing authorization", "Unauthorized")
@@ -239,7 +256,7 @@ ROWS = (
     Row("PUT", "/api/alerts/webhooks/{hook}", J, other=(404, "Webhook not found or update failed"), body={}),
     Row("DELETE", "/api/alerts/webhooks/{hook}", J),
     Row("POST", "/api/alerts/webhooks/{hook}/test", J, other=(404, "Webhook not found")),
-    Row("POST", "/api/batch-testing/run", BATCH, (404, "Test suite not found or access denied"),
+    Row("POST", "/api/batch-testing/run", BATCH_RUN, (404, "Test suite not found or access denied"),
         body={"config": {"model_id": "m", "test_suite_id": UNKNOWN}}),
     Row("GET", f"/api/batch-testing/status/{UNKNOWN}", TESTING, (404, "Batch test run not found")),
     Row("POST", "/api/batch-testing/cancel", BATCH, (404, "Test run not found"), body={"test_run_id": UNKNOWN}),
@@ -288,10 +305,25 @@ async def world(cloud, lab, seeds, tmp_path, clock):
         "other": secrets.session_token(now, user_id=STRANGER),
         "expired": secrets.session_token(now, lifetime=timedelta(seconds=-1)),
         "job_token": next(pod.env["JOB_TOKEN"] for pod in cloud.pods.pods()),
+        "user": secrets.user_id,
+        "service": base64.urlsafe_b64encode(hmac.digest(secrets.storage_secret.encode(), b"service-role", "sha256"))
+        .rstrip(b"=")
+        .decode(),
         "internal": cloud.endpoints.lab_internal_key,
         "all": cloud.endpoints.lab_api_key,
         "testing": cloud.endpoints.lab_api_key_testing,
     }
+    store = LabStore(tmp_path / "state" / "lab.sqlite")
+    for name, scopes in {"worker": ["worker"], "no scopes": None}.items():
+        # The lab makes neither of these, but has them: workers' keys come from elsewhere, unscoped ones from before.
+        values[name] = f"wak_{uuid.uuid4().hex}"
+        row = {
+            "id": key_id(values[name]), "user_id": secrets.user_id, "name": name, "key_prefix": values[name][:12],
+            "is_active": True, "request_count": 0, "last_used_at": None, "created_at": "2026-01-01T00:00:00.000Z",
+            "scopes": scopes,
+        }  # fmt: skip
+        store.insert("api_keys", row["id"], secrets.user_id, row)
+    store.close()
     for scope in ("training", "production"):
         made = await lab("POST", "/api/user/api-keys", json={"name": scope, "scopes": [scope]})
         values[scope] = made.body["apiKey"]["key"]
