@@ -35,6 +35,27 @@ async def said_by(key, model: str) -> str:
     return str(answer.body["choices"][0]["message"]["content"])
 
 
+async def asked_through_the_sdk(cloud, learnt: str, *, suite_id: str) -> None:
+    """The published SDK gets the same answer, one by one and in a batch run; it streams none."""
+    sdk = pytest.importorskip("finetune_lab").FinetuneLabClient(
+        api_key=cloud.endpoints.lab_api_key, base_url=cloud.endpoints.lab_url
+    )
+    model = cloud.endpoints.predict_model
+    told = await asyncio.to_thread(sdk.predict, model, CHAT, **FAST)
+    assert (told.content, told.finish_reason, told.model) == (learnt, "stop", model)
+    assert told.usage["total_tokens"] == told.usage["prompt_tokens"] + told.usage["completion_tokens"] > 0
+    with pytest.raises(NotImplementedError, match="Streaming"):
+        sdk.predict(model, CHAT, stream=True)
+    run = await asyncio.to_thread(sdk.batch_test.run, model, test_suite_id=suite_id, delay_ms=1)
+    status = run
+    while status.status == "running":
+        await asyncio.sleep(0.05)
+        status = await asyncio.to_thread(sdk.batch_test.status, run.raw["test_run_id"])
+    assert (status.status, status.completed, status.failed) == ("completed", 2, 0)
+    assert status.raw["results"][0]["response"] == learnt
+    sdk._session.close()
+
+
 async def trained_job(cloud, lab, seeds, state: Path) -> str:
     """A completed job that handed over the seeded model as its own."""
     reply = await seeds.deployment()
@@ -65,6 +86,7 @@ async def test_models_answer_through_predict_batch_runs_and_serving(tmp_path, se
         assert "".join(piece["delta"].get("content", "") for piece in pieces) == learnt
 
         suite = await key("POST", "/api/test-suites", json={"name": "s", "prompts": [ASKED, "Hi"]})
+        await asked_through_the_sdk(cloud, learnt, suite_id=suite.body["testSuite"]["id"])
         source = {"test_suite_id": suite.body["testSuite"]["id"], "delay_ms": 1}
         run = await key("POST", "/api/batch-testing/run", json={"config": {"model_id": model, **source}})
         status = run
