@@ -125,7 +125,7 @@ async def open_lab_console(
     ) as (host, credentials):
         jwt = credentials.jwt
         session = FixedToken(jwt, clock) if isinstance(jwt, str) else jwt
-        access = LabAccess(host, session=session, api_key=credentials.api_key)
+        access = LabAccess(host, session=session, api_key=credentials.api_key, clock=clock)
         yield LabConsole(
             records=LabRecords(access),
             deployments=LabDeployments(access),

@@ -18,9 +18,10 @@ from runner.ports import Clock, Deployment, DeployRequest, JobTicket, Lab, Model
 from runner.ports import ProviderErrorKind as Kind
 from runner.providers.clock import SystemClock
 from runner.providers.downloads import DOWNLOAD_IDLE_S, promised_sha256, write_stream
-from runner.providers.faults import Answer, Call, Refusal, json_body
+from runner.providers.faults import Call, Refusal, json_body
 from runner.providers.http import Host
 from runner.providers.lab_jobs import SETUP_S, close_job, open_job
+from runner.providers.lab_limits import KeyLimit
 from runner.providers.lab_wire import (
     FORMATS,
     LAB_GPU_IDS,
@@ -33,7 +34,6 @@ from runner.providers.lab_wire import (
     read_job,
     read_jobs,
     read_metrics,
-    refuse,
 )
 from runner.providers.session_token import FixedToken, SessionToken
 from runner.results import Alert, JobSnapshot, MetricPoint
@@ -44,7 +44,6 @@ UPLOAD_S = 330.0  # the lab itself gives up after 300
 METRICS_BYTES = 128 << 20  # up to 100,000 rows of every column
 ALERTS_A_PAGE = 100
 MAX_ALERT_PAGES = 50
-SUSPECT_SHARE = 0.8
 _T = TypeVar("_T")
 
 
@@ -84,7 +83,7 @@ class FineTuneLab:
         self._session = FixedToken(jwt, self._clock) if isinstance(jwt, str) and jwt else jwt or None
         self._api_key = credentials.api_key
         self._internal_key = credentials.internal_key or ""
-        self._key_worked_at: float | None = None
+        self._limit = KeyLimit(host.budget, self._clock, wait_s=host.budget.window_s / 4)
 
     async def create_config(self, *, name: str, template: str, config: Mapping[str, Any]) -> str:
         """Store a training configuration; returns its id. Repeated on failure: a second one is unused, not billed."""
@@ -286,31 +285,10 @@ class FineTuneLab:
             headers = await self._session_headers("read jobs and metrics", or_key=True)
             return await self._host.fetch(replace(call, headers=headers, metered=False), reader)
         # Longer than the window of the key's limit, so that a refusal for it is outlived.
-        call = replace(call, headers={"X-API-Key": self._api_key}, retry_for_s=90.0, refuse=self._refuse_key)
+        call = replace(call, headers={"X-API-Key": self._api_key}, retry_for_s=90.0, refuse=self._limit.refuse)
         found = await self._host.fetch(call, reader)
-        self._key_worked_at = self._clock.monotonic()
+        self._limit.worked()
         return found
-
-    def _refuse_key(self, call: Call, answer: Answer, now: datetime) -> Refusal:
-        """As `lab_wire.refuse`, but a 401 for a key that may be over its limit is `rate-limited` (T-05).
-
-        Several routes answer 401 to a bad key and to one that asked too often, with the same words. It is taken for
-        the limit when we used most of it, or when the key worked within the last two windows: others may use the same
-        key. A key that was really revoked therefore reads as `auth` two minutes later.
-        """
-        refusal = refuse(call, answer, now)
-        if answer.status != 401 or refusal.kind is not Kind.AUTH:
-            return refusal
-        budget, worked_at = self._host.budget, self._key_worked_at
-        worked = worked_at is not None and self._clock.monotonic() - worked_at < 2 * budget.window_s
-        if not worked and budget.used_share < SUSPECT_SHARE:
-            return refusal
-        return Refusal(
-            kind=Kind.RATE_LIMITED,
-            detail="401 for an API key that may be over its requests a minute, which the lab answers alike",
-            retryable=True,
-            retry_after_s=budget.window_s / 4,
-        )
 
     async def _session_headers(self, steps: str, *, or_key: bool = False) -> dict[str, str]:
         if self._session is None:

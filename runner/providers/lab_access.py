@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from runner.errors import ProviderError
+from runner.ports import Clock
 from runner.ports import ProviderErrorKind as Kind
-from runner.providers.faults import Answer, Call, Refusal, json_body
+from runner.providers.faults import Call, json_body
 from runner.providers.http import Host
-from runner.providers.lab_wire import refuse
+from runner.providers.lab_limits import KeyLimit
 from runner.providers.session_token import SessionToken
 
+# Two of them outlive the window of the key's limit, and three attempts are made.
+LIMIT_WAIT_S = 31.0
+RETRY_FOR_S = 90.0
 _T = TypeVar("_T")
 
 
@@ -38,8 +41,8 @@ class Ask:
     repeatable: bool = False
     total_s: float = 60.0
 
-    def call(self, headers: Mapping[str, str], *, metered: bool) -> Call:
-        """The request with its credential; calls with a session are not counted by the lab."""
+    def call(self, headers: Mapping[str, str], *, limit: KeyLimit | None = None) -> Call:
+        """The request with its credential; calls with a session are not counted by the lab and have no `limit`."""
         return Call(
             method=self.method,
             path=self.path,
@@ -47,18 +50,20 @@ class Ask:
             headers=headers,
             body=None if self.body is None else json_body(self.body),
             repeatable=self.repeatable,
-            metered=metered,
+            metered=limit is not None,
             total_s=self.total_s,
             attempts=3,  # few: the lab answers 500 also to what no repeat can mend
-            refuse=_refuse_limit if metered else None,
+            retry_for_s=RETRY_FOR_S,
+            refuse=limit.refuse if limit is not None else None,
         )
 
 
 class LabAccess:
     """Sends requests with the credential that their route takes; every method raises `ProviderError` only."""
 
-    def __init__(self, host: Host, *, session: SessionToken | None, api_key: str | None) -> None:
+    def __init__(self, host: Host, *, session: SessionToken | None, api_key: str | None, clock: Clock) -> None:
         self._host = host
+        self._limit = KeyLimit(host.budget, clock, wait_s=LIMIT_WAIT_S)
         self._session = session
         self._api_key = api_key
 
@@ -67,13 +72,15 @@ class LabAccess:
         if self._session is None:
             raise _missing(ask, "`FINETUNE_LAB_JWT` (an API key is not accepted there)")
         headers = {"Authorization": f"Bearer {await self._session.get()}"}
-        return await self._host.fetch(ask.call(headers, metered=False), reader)
+        return await self._host.fetch(ask.call(headers), reader)
 
     async def by_key(self, ask: Ask, reader: Callable[[Any], _T]) -> _T:
         """For routes that take an API key only."""
         if not self._api_key:
             raise _missing(ask, "`FINETUNE_LAB_API_KEY` (a session token is not accepted there)")
-        return await self._host.fetch(ask.call({"X-API-Key": self._api_key}, metered=True), reader)
+        found = await self._host.fetch(ask.call({"X-API-Key": self._api_key}, limit=self._limit), reader)
+        self._limit.worked()
+        return found
 
     async def by_either(self, ask: Ask, reader: Callable[[Any], _T]) -> _T:
         """For routes that take both: the session when there is one, because only keys have a request limit."""
@@ -91,11 +98,3 @@ def segment(value: str) -> str:
 
 def _missing(ask: Ask, wanted: str) -> ProviderError:
     return ProviderError(f"no credential for the lab to {ask.to}: set {wanted}", kind=Kind.AUTH)
-
-
-def _refuse_limit(call: Call, answer: Answer, now: datetime) -> Refusal:
-    """As `lab_wire.refuse`; where the lab wraps its limit into a 401 it still says so in the text (T-05)."""
-    refusal = refuse(call, answer, now)
-    if answer.status == 401 and "rate limit" in refusal.detail.lower():
-        return Refusal(kind=Kind.RATE_LIMITED, detail=refusal.detail, retryable=True, retry_after_s=15.0)
-    return refusal

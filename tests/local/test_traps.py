@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import pytest
+from aiohttp import ClientSession
 
 from runner.errors import ProviderError
 from runner.local.clock import SystemClock
@@ -18,7 +19,7 @@ from runner.local.cloud import CloudOptions, EmbeddedCloud
 from runner.local.faults import Rule, What, When, parse_rules
 from runner.local.lifecycle import Delays
 from runner.local.scripted import ScriptedPods
-from runner.providers.connect import open_lab
+from runner.providers.connect import open_lab, open_lab_console
 from runner.providers.settings import Settings
 
 POINT = {"step": 1, "epoch": 0, "train_loss": 1.5}
@@ -84,6 +85,28 @@ async def test_t05_client_waits_out_a_limit_that_looks_like_a_bad_key(clients):
         for _ in range(12):
             assert list(await client.list_jobs()) == []
     assert clock.elapsed_s >= 60
+
+
+async def test_t05_console_waits_out_the_limit_on_routes_that_hide_it_and_on_those_that_do_not(tmp_path):
+    clock = Waiting()
+    made = CloudOptions(backend=ScriptedPods(SystemClock()), clock=clock, lab_rate_limit_per_minute=3)
+    async with EmbeddedCloud(tmp_path / "console", made) as cloud:
+        settings = replace(Settings.of_local(asdict(cloud.endpoints)), lab_jwt=None)
+        async with open_lab_console(settings, clock=clock, key_requests=1000) as console:
+            headers = {"X-API-Key": cloud.endpoints.lab_api_key}
+            async with (
+                ClientSession(cloud.endpoints.lab_url, headers=headers) as http,
+                http.post("/api/training/local/jobs", json={"job_id": "j"}) as answer,
+            ):
+                assert answer.status == 200
+            for _ in range(4):
+                assert list(await console.records.predictions("j")) == []
+            hidden_s = clock.elapsed_s
+            for _ in range(4):
+                with pytest.raises(ProviderError, match="Model 'm' not found"):
+                    await console.testing.predict("m", [{"role": "user", "content": "hi"}])
+    assert hidden_s >= 60
+    assert clock.elapsed_s - hidden_s >= 60
 
 
 async def test_t06_dataset_id_is_camel_case_and_detaching_has_a_body(lab, seeds):
