@@ -17,6 +17,7 @@ from runner.providers.lab_checkup import LabCheckup
 from runner.providers.session_token import expiry_of
 from runner.providers.settings import Settings
 
+PATIENCE_S = 5.0
 SKEW_WARN_S = 60.0
 SKEW_BROKEN_S = 300.0
 LOW_BALANCE_USD = 2.0
@@ -190,7 +191,8 @@ async def _webhooks(lab: LabConsole) -> Finding:
 
 
 async def _runpod(settings: Settings) -> AsyncIterator[Finding]:
-    async with open_runpod(settings) as runpod:
+    # A person waits for the answer, so a host that is not there is not asked for a minute.
+    async with open_runpod(settings, patience_s=PATIENCE_S) as runpod:
         try:
             pods = await runpod.list_pods()
         except ProviderError as exc:

@@ -25,7 +25,7 @@ from runner.providers.lab_deployments import LabDeployments
 from runner.providers.lab_records import LabRecords
 from runner.providers.lab_serving import LabServing
 from runner.providers.lab_testing import LabTesting
-from runner.providers.runpod import LOG_IDLE_S, RunPod
+from runner.providers.runpod import LOG_IDLE_S, PATIENCE_S, RunPod
 from runner.providers.session_token import FixedToken, RenewedToken, SessionToken, refuse_renewal
 from runner.providers.settings import Settings
 
@@ -41,6 +41,7 @@ async def open_runpod(
     clock: Clock | None = None,
     jitter: Callable[[], float] = random.random,
     log_idle_s: float = LOG_IDLE_S,
+    patience_s: float = PATIENCE_S,
     connector: aiohttp.BaseConnector | None = None,
 ) -> AsyncIterator[RunPod]:
     """A RunPod client that is closed at the end of the block.
@@ -68,7 +69,7 @@ async def open_runpod(
         graphql = None
         if settings.graphql_url is not None:
             graphql = await opened.enter_async_context(host(settings.graphql_url, "RunPod GraphQL"))
-        yield RunPod(rest, key=key, graphql=graphql, clock=clock, log_idle_s=log_idle_s)
+        yield RunPod(rest, key=key, graphql=graphql, clock=clock, log_idle_s=log_idle_s, patience_s=patience_s)
 
 
 @asynccontextmanager

@@ -32,6 +32,7 @@ from runner.results import GpuOffer, LogLine, Pod
 CREATE_S = 180.0
 TERMINATE_FOR_S = 60.0
 LOG_IDLE_S = 90.0
+PATIENCE_S = 60.0
 MAX_PAGES = 100
 # The most that the server keeps and the most that it gives out at once.
 LOG_TAIL = 5000
@@ -49,6 +50,7 @@ class RunPod:
         key: sent as `Authorization: Bearer`.
         graphql: opened on the GraphQL URL, for the balance only; None when there is none.
         log_idle_s: seconds of silence after which a log stream ends.
+        patience_s: seconds within which a read that failed is tried again.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class RunPod:
         graphql: Host | None = None,
         clock: Clock | None = None,
         log_idle_s: float = LOG_IDLE_S,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._host = host
         self._auth = {"Authorization": f"Bearer {key}"}
         self._graphql = graphql
         self._clock = clock or SystemClock()
         self._log_idle_s = log_idle_s
+        self._patience_s = patience_s
         self._command_in = "cmd"
 
     async def create_pod(self, request: PodRequest) -> Pod:
@@ -277,7 +281,7 @@ class RunPod:
             return None
 
     def _get(self, path: str, params: dict[str, str] | None = None) -> Call:
-        return Call(method="GET", path=path, params=params or {}, headers=self._auth)
+        return Call(method="GET", path=path, params=params or {}, headers=self._auth, retry_for_s=self._patience_s)
 
 
 def _segment(pod_id: str) -> str:

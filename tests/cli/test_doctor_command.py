@@ -135,7 +135,8 @@ async def test_credential_that_nobody_judged_is_not_to_be_replaced(
         monkeypatch.setenv("SUPABASE_ANON_KEY", "anon_canary")
         monkeypatch.delenv("FINETUNE_LAB_JWT")
     monkeypatch.setenv(variable, f"http://127.0.0.1:{unused_tcp_port}")
-    code, found, printed = await doctor()
+    async with asyncio.timeout(30):  # and nobody waits a minute to hear it
+        code, found, printed = await doctor()
     assert (code, found[name]["state"], found[name]["fix"]) == (3, "unknown", fix)
     assert "canary" not in printed
 
