@@ -166,3 +166,19 @@ async def test_quiet_hours_go_over_midnight(lab, trigger, clock):
         reasons.append((await history(lab))[0]["email_error"])
         await clock.advance(12 * 3600)
     assert reasons == ["Quiet hours active", "No email address", "Quiet hours active"]
+
+
+@pytest.mark.parametrize(
+    ("zone", "reason"),
+    [
+        ("Asia/Tokyo", "No email address"),  # 09:00 there
+        ("America/New_York", "No email address"),  # 19:00 there
+        ("Europe/Berlin", "Quiet hours active"),
+        ("Nowhere/At_All", "Quiet hours active"),
+    ],
+)
+async def test_quiet_hours_are_those_of_the_users_time_zone(lab, trigger, zone, reason):
+    preferences = {"quiet_hours_enabled": True, "quiet_hours_start": 22, "quiet_hours_end": 8, "timezone": zone}
+    await lab("PUT", "/api/alerts/preferences", json=preferences)
+    await trigger("job_completed")
+    assert (await history(lab))[0]["email_error"] == reason

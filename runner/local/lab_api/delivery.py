@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from aiohttp import ClientError, ClientTimeout
@@ -168,13 +169,22 @@ def _why_no_email(lab: Lab, alert: AlertMessage) -> str:
         return "Email disabled"
     if not preferences.get(f"alert_{alert.type}", True):
         return f"Alert type {alert.type} disabled"
-    if preferences["quiet_hours_enabled"] and _is_quiet(lab.clock.now().hour, preferences):
+    if preferences["quiet_hours_enabled"] and _is_quiet(_hour_there(lab, preferences), preferences):
         return "Quiet hours active"
     return "No email address"
 
 
+def _hour_there(lab: Lab, preferences: Mapping[str, Any]) -> int:
+    """The hour in the user's time zone; a zone that nobody knows is UTC."""
+    now = lab.clock.now()
+    try:
+        return now.astimezone(ZoneInfo(str(preferences["timezone"]))).hour
+    except (OSError, ValueError, ZoneInfoNotFoundError):
+        return now.hour
+
+
 def _is_quiet(hour: int, preferences: Mapping[str, Any]) -> bool:
-    """Whether an hour (UTC) lies in the quiet ones, which may go over midnight."""
+    """Whether an hour lies in the quiet ones, which may go over midnight."""
     start, end = int(preferences["quiet_hours_start"]), int(preferences["quiet_hours_end"])
     return start <= hour < end if start <= end else hour >= start or hour < end
 
