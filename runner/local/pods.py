@@ -173,12 +173,17 @@ class ProcessContainer:
         splitter.end()
         code = await self._process.wait()
         self._hang_up()
-        return code
+        return code if code >= 0 else 128 - code  # negative when the supervisor itself was killed
 
     async def wait(self) -> int:
         return await asyncio.shield(self._done)
 
     async def stop(self, grace_s: float) -> None:
+        await self._stop_supervised(grace_s)
+        # A supervisor that ends leaves nothing. One that is killed leaves what holds none of its output.
+        await self._kill_what_is_left()
+
+    async def _stop_supervised(self, grace_s: float) -> None:
         if await self._ended_within(0):
             return
         with contextlib.suppress(ProcessLookupError):
@@ -187,9 +192,7 @@ class ProcessContainer:
             return
         self._hang_up()
         if not await self._supervisor_cleans_up():
-            for pid in processes_of(self._pod_id):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            await self._kill_what_is_left()
             await self.wait()
 
     async def _supervisor_cleans_up(self) -> bool:
@@ -200,6 +203,16 @@ class ProcessContainer:
             if self._process.returncode is not None:
                 return False
         return False
+
+    async def _kill_what_is_left(self) -> None:
+        for _ in range(int(KILL_PATIENCE_S / LOOK_EVERY_S)):
+            left = processes_of(self._pod_id)
+            if not left:
+                return
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(LOOK_EVERY_S)
 
     def _hang_up(self) -> None:
         # The end of this pipe is what the supervisor takes for our death: it kills the whole pod and goes.

@@ -184,6 +184,17 @@ async def test_a_pod_without_its_supervisor_can_still_be_ended(pods, output):
 
 
 @needs_proc
+async def test_what_runs_on_after_its_supervisor_was_killed_ends_with_the_pod(pods, output):
+    # It holds none of the pod's output, so the program looks ended although it is not.
+    container = await pods.start(shell("setsid sleep 300 >/dev/null 2>&1 & echo up; sleep 300"), output)
+    await output.until("up")
+    os.kill(container._process.pid, signal.SIGKILL)
+    assert await container.wait() == 137
+    await container.stop(grace_s=0)
+    assert processes_of(POD) == []
+
+
+@needs_proc
 async def test_close_refuses_to_call_a_running_pod_ended(tmp_path, output):
     pods = ProcessPods(tmp_path)
     container = await pods.start(python("print('up'); import time; time.sleep(60)"), output)
