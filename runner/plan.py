@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from runner.errors import Diagnostic, PlanError, did_you_mean
+from runner.errors import Diagnostic, PlanError, Span, SpecError, did_you_mean
 from runner.results import PlannedJobRecord, Target
 from runner.spec.conditions import Scalar
 from runner.spec.config import job_config
 from runner.spec.loader import PhaseFile, SpecFile
-from runner.spec.models import Criterion, Dataset, Matrix, Method, Phase, Spec
+from runner.spec.models import Criterion, Dataset, Matrix, Method, Phase, Spec, combinations
 
 DEFAULT_SEED = 42
+MAX_JOBS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +130,10 @@ class Plan:
         return total if self.max_spend_usd is None else min(total, self.max_spend_usd)
 
 
-PhaseFinder = Callable[[str, Path], PhaseFile]
+class PhaseFinder(Protocol):
+    """Finds the phase of a name for the spec at `near`, or says at `asked_at` that there is none."""
+
+    def __call__(self, name: str, near: Path, *, asked_at: Span | None = None) -> PhaseFile: ...
 
 
 def make_plan(
@@ -144,20 +148,26 @@ def make_plan(
     """The jobs of some specs, in the order of the files, phases, variants and repeats.
 
     Raises:
-        SpecError: a value does not fit once its variables are filled in.
-        PlanError: two specs share a name, or nobody knows a phase that was asked for.
+        SpecError: a phase is missing or does not go with its spec, or a value does not fit once its variables are
+            filled in.
+        PlanError: two specs share a name, nobody knows a phase that was asked for, or there is too much to run.
     """
     _check_names(specs)
     _check_phases(specs, selection.phases)
+    _check_specs_with_phases(specs, find_phase)
     _check_vars(specs, find_phase, selection.vars)
-    jobs = tuple(
+    jobs = (
         job
         for file in specs
         if not selection.tags or set(selection.tags) & set(file.spec.tags)
         for job in _jobs_of(file, find_phase, selection)
         if selection.keyword in job.key
     )
-    return Plan(jobs=jobs, target=target, via=via, max_spend_usd=max_spend_usd)
+    some = tuple(itertools.islice(jobs, MAX_JOBS + 1))
+    if len(some) > MAX_JOBS:
+        message = f"these specs come to more than {MAX_JOBS:,} jobs"
+        raise PlanError([Diagnostic("plan.too-many-jobs", message, fix="lower a `repeat`, or name fewer specs")])
+    return Plan(jobs=some, target=target, via=via, max_spend_usd=max_spend_usd)
 
 
 def _jobs_of(file: SpecFile, find_phase: PhaseFinder, selection: Selection) -> Iterator[PlannedJob]:
@@ -199,13 +209,37 @@ def _planned(
 
 
 def variants(matrix: Matrix | None) -> list[dict[str, Scalar]]:
-    """The combinations of a matrix, the last axis moving fastest; one empty combination without a matrix."""
+    """The combinations of a matrix; one empty combination without a matrix."""
     if matrix is None:
         return [{}]
-    names = list(matrix.axes)
-    combinations = [dict(zip(names, values, strict=True)) for values in itertools.product(*matrix.axes.values())]
-    kept = [one for one in combinations if not any(rule.items() <= one.items() for rule in matrix.exclude if rule)]
+    kept = list(combinations(matrix.axes, matrix.exclude))
     return [*kept, *(dict(extra) for extra in matrix.include if extra not in kept)]
+
+
+def _check_specs_with_phases(specs: Sequence[SpecFile], find_phase: PhaseFinder) -> None:
+    """What no file can see by itself; the problems of all specs at once."""
+    problems: list[Diagnostic] = []
+    for file in specs:
+        asked = {name: file.span("success", name, key=True) for name in file.spec.success}
+        asked |= {name: file.span("phases", index) for index, name in enumerate(file.spec.phases)}
+        for name, asked_at in asked.items():
+            try:
+                phase = find_phase(name, file.path, asked_at=asked_at).phase
+            except SpecError as exc:
+                problems += exc.diagnostics
+            else:
+                problems += _ids_used_twice(file, phase)
+    if problems:
+        raise SpecError(list(dict.fromkeys(problems)))
+
+
+def _ids_used_twice(file: SpecFile, phase: Phase) -> Iterator[Diagnostic]:
+    taken = {criterion.id for criterion in phase.success}
+    for index, criterion in enumerate(file.spec.success.get(phase.name, ())):
+        if criterion.id in taken:
+            span = file.span("success", phase.name, index, "id")
+            label = f"the phase `{phase.name}` has a criterion of this id"
+            yield Diagnostic("spec.duplicate-id", f"duplicate id `{criterion.id}`", span, label)
 
 
 def _check_names(specs: Sequence[SpecFile]) -> None:

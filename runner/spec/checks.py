@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from runner.errors import Diagnostic
+from runner.errors import Diagnostic, did_you_mean
 from runner.spec.compose import confined, specs_root
-from runner.spec.yaml_tree import MapNode, Node, ScalarNode
+from runner.spec.yaml_tree import Entry, MapNode, Node, ScalarNode, SeqNode
 
 _YES_AND_NO: Mapping[str, str] = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _MAY_SAY_NO = {"evaluation_strategy", "eval_strategy", "save_strategy", "logging_strategy"}
@@ -15,7 +15,7 @@ _MAY_SAY_NO = {"evaluation_strategy", "eval_strategy", "save_strategy", "logging
 
 def checked(tree: MapNode, path: Path) -> list[Diagnostic]:
     """What is wrong with a spec without references beside what its model says."""
-    return [*_dataset_file(tree, path), *_yes_and_no(tree)]
+    return [*_dataset_file(tree, path), *_yes_and_no(tree), *_left_out(tree)]
 
 
 def _at(tree: MapNode, *keys: str) -> Node | None:
@@ -50,3 +50,30 @@ def _yes_and_no(tree: MapNode) -> list[Diagnostic]:
             message, label = f"`{key[:60]}` cannot be the text `{value}`", "text in YAML 1.2"
             found.append(Diagnostic("spec.bad-value", message, entry.value.place.span, label, f"write `{meant}`"))
     return found
+
+
+def _left_out(tree: MapNode) -> Iterator[Diagnostic]:
+    """A rule of `matrix.exclude` that fits no combination leaves nothing out, and nobody would see it."""
+    axes, rules = _at(tree, "matrix", "axes"), _at(tree, "matrix", "exclude")
+    if not isinstance(axes, MapNode) or not isinstance(rules, SeqNode):
+        return
+    for rule in rules.items:
+        for name, entry in rule.entries.items() if isinstance(rule, MapNode) else ():
+            if name not in axes.entries:
+                known = f"axes: {', '.join(axes.entries)}"
+                fix = did_you_mean(name, axes.entries)
+                yield Diagnostic("spec.bad-value", f"`{name[:60]}` is not an axis", entry.key.span, known, fix)
+            elif found := _no_value_of(axes.get(name), name, entry):
+                yield found
+
+
+def _no_value_of(axis: Node | None, name: str, entry: Entry) -> Diagnostic | None:
+    value = entry.value
+    if not isinstance(axis, SeqNode) or not isinstance(value, ScalarNode) or value.broken:
+        return None
+    known = [item for item in axis.items if isinstance(item, ScalarNode)]
+    if value.value in [item.value for item in known]:
+        return None
+    label = f"its values: {', '.join(item.text for item in known)}"
+    message = f"the axis `{name[:60]}` has no value `{value.text[:60]}`"
+    return Diagnostic("spec.bad-value", message, value.place.span, label[:200])

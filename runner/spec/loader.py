@@ -53,9 +53,13 @@ class SpecFile:
         """
         return _resolved_spec(self._composed, vars)
 
-    def span(self, *path: str | int) -> Span | None:
-        """Where something of the spec was written, such as `span("phases", 0)`; None for what is a default."""
-        return _span(self._composed.tree, path)
+    def span(self, *path: str | int, key: bool = False) -> Span | None:
+        """Where something of the spec was written, such as `span("phases", 0)`; None for what is a default.
+
+        Args:
+            key: where the key stands rather than its value.
+        """
+        return _span(self._composed.tree, path, key=key)
 
     def dataset_path(self, spec: Spec) -> Path | None:
         """The dataset file of `spec`, one of this file's variants; None when rows are made up."""
@@ -254,13 +258,13 @@ def _scalars(value: object, prefix: str) -> Iterator[tuple[str, Scalar]]:
         yield prefix, value
 
 
-def _span(tree: MapNode, path: Sequence[str | int]) -> Span | None:
+def _span(tree: MapNode, path: Sequence[str | int], *, key: bool = False) -> Span | None:
     node: Node = tree
     place = tree.place
     for part in path:
         if isinstance(node, MapNode) and part in node.entries:
             entry = node.entries[str(part)]
-            node, place = entry.value, entry.key if entry.value.place.is_empty else entry.value.place
+            node, place = entry.value, entry.key if key or entry.value.place.is_empty else entry.value.place
         elif isinstance(node, SeqNode) and isinstance(part, int) and 0 <= part < len(node.items):
             node = node.items[part]
             place = node.place

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Literal, Self, TypeVar
@@ -186,12 +189,43 @@ Criteria = Annotated[tuple[Criterion, ...], AfterValidator(_unique_ids)]
 KnownIssues = Annotated[tuple[KnownIssue, ...], AfterValidator(_unique_ids)]
 
 
+MAX_VARIANTS = 1_000
+
+Axis = Annotated[tuple[Scalar, ...], Field(min_length=1)]
+Combination = dict[Name, Scalar]
+
+
 class Matrix(Written):
     """Variants of the spec: the cross product of named axes, each value available as `${vars.NAME}`."""
 
-    axes: dict[Name, tuple[Scalar, ...]] = Field(min_length=1, description="Values by axis.")
-    include: tuple[dict[Name, Scalar], ...] = Field((), description="Further combinations.")
-    exclude: tuple[dict[Name, Scalar], ...] = Field((), description="Combinations to leave out.")
+    axes: dict[Name, Axis] = Field(min_length=1, description="Values by axis.")
+    include: tuple[Combination, ...] = Field((), max_length=MAX_VARIANTS, description="Further combinations.")
+    exclude: tuple[Combination, ...] = Field((), max_length=MAX_VARIANTS, description="Combinations to leave out.")
+
+    @field_validator("axes", mode="after")
+    @classmethod
+    def _not_too_many(cls, axes: dict[str, Axis]) -> dict[str, Axis]:
+        count = math.prod(map(len, axes.values()))
+        if count > MAX_VARIANTS:
+            context = {"count": f"{count:,}" if count < 10**12 else "very many", "label": f"at most {MAX_VARIANTS:,}"}
+            raise PydanticCustomError("misfit", "the axes have {count} combinations", context)
+        return axes
+
+    @field_validator("exclude", mode="after")
+    @classmethod
+    def _not_all(cls, rules: tuple[Combination, ...], info: ValidationInfo) -> tuple[Combination, ...]:
+        axes, include = info.data.get("axes"), info.data.get("include")
+        if axes and not include and next(combinations(axes, rules), None) is None:
+            raise PydanticCustomError("misfit", "every combination is left out", {"label": "nothing is left to run"})
+        return rules
+
+
+def combinations(axes: Mapping[str, Axis], exclude: Sequence[Combination]) -> Iterator[Combination]:
+    """The cross product of the axes, the last one moving fastest, without what the rules leave out."""
+    for values in itertools.product(*axes.values()):
+        one = dict(zip(axes, values, strict=True))
+        if not any(rule.items() <= one.items() for rule in exclude if rule):
+            yield one
 
 
 class Spec(Written):
@@ -216,6 +250,15 @@ class Spec(Written):
         default_factory=dict, description="Criteria of this template beside those of the phase, by phase."
     )
     known_issues: KnownIssues = Field((), description="What this template is known to say.")
+
+    @field_validator("phases", mode="after")
+    @classmethod
+    def _each_phase_once(cls, phases: tuple[str, ...]) -> tuple[str, ...]:
+        for index, phase in enumerate(phases):
+            if phase in phases[:index]:
+                context = {"phase": phase, "at": (index,), "label": "named before; `repeat` runs a phase more often"}
+                raise PydanticCustomError("misfit", "`phases` has `{phase}` twice", context)
+        return phases
 
     @field_validator("dataset", mode="after")
     @classmethod
