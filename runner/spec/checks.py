@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runner.errors import Diagnostic, did_you_mean
 from runner.spec.compose import confined, specs_root
+from runner.spec.training import training_problems
 from runner.spec.yaml_tree import Entry, MapNode, Node, ScalarNode, SeqNode
 
 _YES_AND_NO: Mapping[str, str] = {"yes": "true", "on": "true", "no": "false", "off": "false"}
@@ -15,7 +16,13 @@ _MAY_SAY_NO = {"evaluation_strategy", "eval_strategy", "save_strategy", "logging
 
 def checked(tree: MapNode, path: Path) -> list[Diagnostic]:
     """What is wrong with a spec without references beside what its model says."""
-    return [*_dataset_file(tree, path), *_yes_and_no(tree), *_left_out(tree)]
+    training = _at(tree, "template", "training")
+    return [
+        *_dataset_file(tree, path),
+        *_yes_and_no(tree),
+        *(training_problems(training) if isinstance(training, MapNode) else ()),
+        *_left_out(tree),
+    ]
 
 
 def _at(tree: MapNode, *keys: str) -> Node | None:
