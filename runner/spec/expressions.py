@@ -168,7 +168,14 @@ def _problems(tree: ast.Expression) -> list[str]:
     found += [f"`{name.id}` is a function: write `{name.id}(…)`" for name in names if _is_function(name.id)]
     if not found and not isinstance(tree.body, ast.Compare | ast.BoolOp | ast.UnaryOp | ast.IfExp | ast.Constant):
         found.append("an expression must be true or false: compare something")
+    elif not found and not _looks_at_evidence(tree):
+        found.append("an expression must look at evidence: name a metric, or call a function such as `steps()`")
     return list(dict.fromkeys(found))
+
+
+def _looks_at_evidence(tree: ast.Expression) -> bool:
+    """Whether it can come out in more than one way: what is true by itself would be green without evidence."""
+    return any(isinstance(node, ast.Name) and node.id not in FUNCTIONS for node in ast.walk(tree))
 
 
 def _is_function(name: str) -> bool:

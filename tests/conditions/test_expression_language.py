@@ -193,6 +193,8 @@ def test_bomb_is_bounded(story, text):
         ("log_count('(') > 1", "not a regular expression"),
         ("log_count(train_loss) > 1", "`log_count` takes a text in quotes"),
         ("last(train_loss)", "an expression must be true or false"),
+        ("True", "an expression must look at evidence"),
+        ("max(1, 2) > 1 or not 'x'", "an expression must look at evidence"),
         ("train_loss.x > 1", "`Attribute` is not allowed"),
         ("1 +", "not an expression"),
     ],
@@ -230,6 +232,15 @@ def test_missing_source_is_unknown(story):
     assert blind.find({"expr": "alert_count('job_completed') == 1"}).truth is True
 
 
-@pytest.mark.parametrize("text", ["1 / 0 > 1", "train_loss > 1", "1 and 2", "train_loss[99] > 1", "(-1) ** 0.5 > 0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "last(train_loss) / 0 > 1",
+        "train_loss > 1",
+        "last(train_loss) and 2",
+        "train_loss[99] > 1",
+        "(-last(train_loss)) ** 0.5 > 0",
+    ],
+)
 def test_mistake_is_unknown_not_false(story, text):
     assert story().metrics({1: 1.0}).find({"expr": text}, closed=True).truth is None
