@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from runner.datasets.generate import generate_blocks
 from runner.datasets.validate import BOM, DatasetSummary, open_rows, validate_chunks, validate_dataset
 from runner.errors import DatasetError, Diagnostic
-from runner.spec.models import Dataset
+from runner.spec.models import Dataset, DatasetFormat
 
 # The lab refuses larger request bodies (contract: "Body size cap 250 MB").
 MAX_BYTES = 250 * 10**6
@@ -37,7 +40,8 @@ def check_dataset(
             size = file.seek(0, 2)
         if size > MAX_BYTES:
             raise _too_large(f"`{path}` has {size / 10**6:,.1f} MB")
-        return validate_dataset(path, dataset.format, needs_reward=needs_reward, max_problems=max_problems)
+        found = validate_dataset(path, dataset.format, needs_reward=needs_reward, max_problems=max_problems)
+        return found if _is_answered(found) else _as_uploaded(found, open_dataset(dataset, base_dir=base_dir))
     return validate_chunks(
         _generated(dataset, seed_offset), dataset.format, needs_reward=needs_reward, max_problems=max_problems
     )
@@ -45,6 +49,9 @@ def check_dataset(
 
 def open_dataset(dataset: Dataset, *, base_dir: Path, seed_offset: int = 0) -> bytes:
     """The rows as they are uploaded, without a byte order mark; not checked, see `check_dataset`.
+
+    The lab takes no reward row without a `response` that says something, also where a function of the template rates
+    what the model says: such a row gets its prompt as one.
 
     Raises:
         DatasetError: the file is missing, unreadable, or larger than the lab takes.
@@ -60,7 +67,32 @@ def open_dataset(dataset: Dataset, *, base_dir: Path, seed_offset: int = 0) -> b
         raise DatasetError([Diagnostic("dataset.unreadable", f"`{path}` cannot be read: {exc.strerror}")]) from exc
     if len(rows) > MAX_BYTES:
         raise _too_large(f"`{path}` has more than {MAX_BYTES / 10**6:,.0f} MB")
-    return rows.removeprefix(BOM)
+    rows = rows.removeprefix(BOM)
+    return _answered(rows) if dataset.format is DatasetFormat.REWARD else rows
+
+
+def _is_answered(found: DatasetSummary) -> bool:
+    return found.format is not DatasetFormat.REWARD or found.values.get("response", 0) == found.rows
+
+
+def _as_uploaded(found: DatasetSummary, rows: bytes) -> DatasetSummary:
+    return replace(found, size_bytes=len(rows), sha256=hashlib.sha256(rows).hexdigest())
+
+
+def _answered(rows: bytes) -> bytes:
+    lines = rows.split(b"\n")
+    answered = [_with_response(line) for line in lines]
+    return rows if answered == lines else b"\n".join(line for line in answered if line.strip()) + b"\n"
+
+
+def _with_response(line: bytes) -> bytes:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return line  # blank, or a row that is uploaded unchecked to see what the lab makes of it
+    if not isinstance(row, dict) or "prompt" not in row or row.get("response") is not None or "chosen" in row:
+        return line
+    return json.dumps({**row, "response": row["prompt"]}, ensure_ascii=False).encode()
 
 
 def _generated(dataset: Dataset, seed_offset: int) -> Iterator[bytes]:

@@ -62,7 +62,9 @@ class Lora(Written):
 class Reward(Written):
     """Where PPO gets its reward from when the rows carry none."""
 
-    function: str | None = Field(None, description="Name of a reward function of the trainer, such as `lexical`.")
+    function: Literal["lexical", "length", "keyword"] | None = Field(
+        None, description="`lexical`: words shared with a rated answer; `length`; `keyword`: words of the answers."
+    )
     model: Literal["train"] | None = Field(None, description="`train`: fit a reward model on preference pairs.")
 
     @model_validator(mode="after")

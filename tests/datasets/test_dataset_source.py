@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from runner.datasets.generate import generate_rows
 from runner.datasets.source import check_dataset, open_dataset
 from runner.datasets.validate import validate_dataset
 from runner.errors import DatasetError
+from runner.local.lab_api.normalise import normalise
 from runner.spec.models import Dataset, DatasetFormat, Generate
 
 DATA = Path(__file__).parents[2] / "specs" / "data"
@@ -42,6 +44,23 @@ def test_checked_digest_is_that_of_the_uploaded_rows(row_format: DatasetFormat, 
         summary = check_dataset(dataset, base_dir=tmp_path)
         assert summary.sha256 == hashlib.sha256(rows).hexdigest()
         assert summary.size_bytes == len(rows)
+
+
+def test_reward_rows_without_an_answer_are_uploaded_with_their_prompt_as_one(tmp_path: Path) -> None:
+    # The lab takes no row without a `response`, also where a function of the template gives the reward.
+    written = '{"prompt": "é", "reward": 0.5}\n\n{"prompt": "b", "response": null}\n{"prompt": "c", "response": "d"}\n'
+    (tmp_path / "rows.jsonl").write_text(written, "utf-8")
+    dataset = Dataset(format=DatasetFormat.REWARD, file="rows.jsonl")
+    rows = open_dataset(dataset, base_dir=tmp_path)
+    assert [json.loads(line) for line in rows.splitlines()] == [
+        {"prompt": "é", "response": "é", "reward": 0.5},
+        {"prompt": "b", "response": "b"},
+        {"prompt": "c", "response": "d"},
+    ]
+    taken = normalise(rows)
+    assert (taken.detected, taken.converted, taken.errors) == ("rlhf", 3, ())
+    summary = check_dataset(dataset, base_dir=tmp_path)
+    assert (summary.rows, summary.sha256, summary.size_bytes) == (3, hashlib.sha256(rows).hexdigest(), len(rows))
 
 
 def test_seed_offset_gives_a_repeated_job_rows_of_its_own(tmp_path: Path) -> None:
