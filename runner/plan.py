@@ -47,6 +47,7 @@ class PlannedJob:
         config: the lab's `config_json`.
         criteria: the phase's, then the spec's own for this phase.
         base_dir: folder that the dataset's path is relative to.
+        dataset_at: where the spec says which rows; None for rows of the phase, and in a plan from a record.
     """
 
     key: str
@@ -61,6 +62,7 @@ class PlannedJob:
     config: Mapping[str, Any]
     criteria: tuple[Criterion, ...]
     base_dir: Path
+    dataset_at: Span | None = field(default=None, compare=False)
 
     @property
     def needs_reward(self) -> bool:
@@ -205,6 +207,9 @@ def _planned(
         config=job_config(spec.template, seed=seed),
         criteria=(*phase.success, *spec.success.get(phase.name, ())),
         base_dir=file.path.parent,
+        dataset_at=None
+        if phase.dataset is not None
+        else file.span("dataset", "file" if spec.dataset.file else "generate"),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from runner.baselines import with_baselines
@@ -75,7 +76,8 @@ def check_datasets(jobs: Sequence[PlannedJob]) -> dict[str, int]:
                 summary = check_dataset(job.spec.dataset, base_dir=job.base_dir, needs_reward=job.needs_reward)
                 known[identity] = summary.rows
             except DatasetError as exc:
-                problems += exc.diagnostics
+                # What is wrong with a whole file is shown where the spec names it.
+                problems += [one if one.span else replace(one, span=job.dataset_at) for one in exc.diagnostics]
                 known[identity] = 0
         rows[job.key] = known[identity]
     if problems:

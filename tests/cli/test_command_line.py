@@ -165,6 +165,18 @@ def test_dataset_of_another_shape_is_refused_with_row_and_missing_key_before_any
     assert not (workshop.folder / ".runspec").exists(), "neither a journal nor an embedded cloud was made"
 
 
+def test_dataset_that_is_not_there_is_told_where_the_spec_names_it(runspec, workshop):
+    spec = workshop.folder / "specs" / "dpo.yaml"
+    text = spec.read_text().replace("data/preference.jsonl", "data/preferense.jsonl")
+    spec.write_text(text)
+    line = next(number for number, row in enumerate(text.splitlines(), start=1) if "preferense" in row)
+    said = runspec("validate", "specs")
+    assert said.code == 2
+    assert "there is no file `specs/data/preferense.jsonl`" in said.err
+    assert f"--> specs/dpo.yaml:{line}:" in said.err
+    assert "did you mean `preference.jsonl`?" in said.err
+
+
 def test_without_torch_the_local_target_says_what_to_install_before_any_pod(runspec, workshop, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setitem(sys.modules, "trl", None)
