@@ -8,6 +8,7 @@ recorded as adopted, so that the next render may replace it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -15,12 +16,14 @@ from runner.reports.boxkeys import key_of_box, spec_of
 from runner.reports.outline import Box, Heading, Outline, outline
 from runner.reports.regions import Region, digest, parse
 from runner.reports.sections import REGIONS
-from runner.reports.slots import SLOTS
+from runner.reports.slots import slots_of
 from runner.reports.standing import DocumentModel
 
 _BOM = b"\xef\xbb\xbf"
 _INVENTORY = ("template key", "method", "status", "model", "notes")
 _ENTRY_FIELDS = ("test date", "status")
+_OF_ALL = re.compile(r"\b(next steps|to-?dos?|all|overall|roadmap|checklist|plan|phase)\b", re.IGNORECASE)
+"""Words of a section that is about all templates although it stands beside sections of single ones."""
 
 
 @dataclass(slots=True)
@@ -150,7 +153,8 @@ def _checks(found: Outline, model: DocumentModel, done: Adoption) -> dict[int, s
     for box in found.boxes:
         if "runspec:check" in found.lines[box.line]:
             continue
-        key = key_of_box(box.text, _spec_around(found, box, model), model)
+        spec = _spec_around(found, box, model)
+        key = key_of_box(box.text, spec, model) if spec or not _is_beside_specs(found, box, model) else None
         if key is None:
             done.unkeyed.append((box.line + 1, box.text))
         else:
@@ -165,15 +169,30 @@ def _spec_around(found: Outline, box: Box, model: DocumentModel) -> str | None:
     return next((spec for text in words if (spec := spec_of(text, model)) is not None), None)
 
 
+def _is_beside_specs(found: Outline, box: Box, model: DocumentModel) -> bool:
+    """It stands where the others are about one spec each: what is done there is done for something without a spec."""
+    around = [one for one in found.headings if one.line <= box.line < one.end]
+    owners = [one.owner for one in found.boxes if found.heading_of(one.line) in around[-1:]]
+    if box.owner and any(spec_of(owner, model) for owner in owners):
+        return True
+    return any(
+        one.parents == heading.parents and one.level == heading.level and spec_of(one.text, model)
+        for heading in around
+        if not _OF_ALL.search(heading.text)
+        for one in found.headings
+    )
+
+
 def _marked(lines: list[bytes], places: list[_Place], checks: dict[int, str]) -> bytes:
     newline = b"\r\n" if lines[0].endswith(b"\r") else b"\n"
     has_final = lines[-1] == b""
     body = lines[:-1] if has_final else lines
     written: list[bytes] = []
     for number, line in enumerate([*body, b""]):
-        for place in places:
-            if place.begin == place.end == number:
-                written += _marks(place, b"", newline)
+        for place in (one for one in places if one.begin == one.end == number):
+            if number == len(body) and not has_final:
+                written[-1] = written[-1].removesuffix(newline) + newline
+            written += _marks(place, b"", newline)
         opening = next((one for one in places if one.begin == number < one.end), None)
         if opening is not None:
             written.append(f"<!-- runspec:begin {opening.id} -->".encode() + newline)
@@ -193,9 +212,9 @@ def _marks(place: _Place, inner: bytes, newline: bytes) -> list[bytes]:
     if not inner:
         return [begin, f"<!-- runspec:end {place.id} -->".encode() + newline]
     content = "".join(line.rstrip() + "\n" for line in inner.decode("utf-8", "surrogateescape").split("\n")[:-1])
-    slots = SLOTS.get(place.id)
+    slots = slots_of(place.id)
     hash_ = digest(slots.owned(content) if slots else content)
-    return [begin, f"<!-- runspec:end {place.id} sha256:{hash_} -->".encode() + newline]
+    return [begin, f"<!-- runspec:end {place.id} adopted:{hash_} -->".encode() + newline]
 
 
 def _line(line: bytes, key: str | None) -> bytes:

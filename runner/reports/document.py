@@ -17,7 +17,7 @@ from runner.reports.files import read_bytes, replace_bytes
 from runner.reports.foreign import visible
 from runner.reports.regions import Check, Part, Region, Text, parse
 from runner.reports.sections import REGIONS, Section
-from runner.reports.slots import SLOTS
+from runner.reports.slots import slots_of
 from runner.reports.standing import DocumentModel
 
 OVERRIDES = "templates"
@@ -76,9 +76,10 @@ def _region(
         problems.append(_unknown_spec(_begin_span(region, file), name, model))
         return b""
     content = section(model, name)
-    slots = SLOTS.get(region.id)
+    slots = slots_of(region.id)
     if slots is not None:
-        content = slots.fill(content, region.current)
+        before = slots.adopted(region.current) if region.is_adopted else region.current
+        content = slots.fill(content, before)
     owned, ours = (slots.owned(text) if slots else text for text in (region.current, content))
     if region.differs_from_recorded(owned) and region.current != content and not force:
         problems.append(_edited(region, content, file))

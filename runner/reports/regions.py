@@ -1,9 +1,9 @@
 """Marks in a document somebody else writes: which bytes are ours to replace.
 
 A region is everything between a line `<!-- runspec:begin ID -->` and a line `<!-- runspec:end ID sha256:… -->`; the
-hash is that of what was rendered last, so that a hand edit shows. A keyed checkbox is a list item with
-`<!-- runspec:check KEY -->`: ours are its tick and the words after an arrow behind the mark. Marks in fenced code are
-somebody's example and mean nothing.
+hash is that of what was rendered last, so that a hand edit shows, and reads `adopted:…` as long as the author's own
+words stand there. A keyed checkbox is a list item with `<!-- runspec:check KEY -->`: ours are its tick and the words
+after an arrow behind the mark. Marks in fenced code are somebody's example and mean nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ _BOM = b"\xef\xbb\xbf"
 _MARK = re.compile(rb"^ {0,3}<!--[ \t]*runspec:(?P<verb>[a-z]*)(?P<rest>.*)$", re.DOTALL)
 _BEGIN = re.compile(rb"^ {0,3}<!-- runspec:begin (?P<id>[a-z][a-z0-9:_-]*) -->[ \t]*$")
 _END = re.compile(
-    rb"^(?P<head> {0,3}<!-- runspec:end (?P<id>[a-z][a-z0-9:_-]*))(?: sha256:(?P<hash>[0-9a-f]+))?(?P<tail> -->[ \t]*)$"
+    rb"^(?P<head> {0,3}<!-- runspec:end (?P<id>[a-z][a-z0-9:_-]*))"
+    rb"(?: (?P<how>sha256|adopted):(?P<hash>[0-9a-f]+))?(?P<tail> -->[ \t]*)$"
 )
 _FENCE = re.compile(rb"^ {0,3}(?P<fence>`{3,}|~{3,})(?P<info>.*)$", re.DOTALL)
 _CHECK = re.compile(
@@ -63,6 +64,12 @@ class Region:
         """What is in it now, without the author's line ends and trailing blanks."""
         text = b"".join(self.body).decode("utf-8", "surrogateescape")
         return "".join(line.rstrip() + "\n" for line in text.split("\n")[:-1])
+
+    @property
+    def is_adopted(self) -> bool:
+        """It holds what the author wrote before there were marks: nothing was rendered into it yet."""
+        match = _END.match(_bare(self.end))
+        return bool(match and match["how"] == b"adopted")
 
     @property
     def was_edited(self) -> bool:

@@ -1,7 +1,8 @@
-"""What the author writes inside a region that is otherwise ours: the notes of the inventory table, its order, and rows
-of templates that have no spec.
+"""What the author writes inside a region that is otherwise ours: the notes of the inventory table, its order, rows of
+templates that have no spec, and what a status or result said before there was evidence.
 
 A table row is known by its template key. The `notes` of a spec fill an empty cell; what stands there is the author's.
+A claim made by hand is kept on one line of its own, below what the evidence says; the author may change or delete it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from dataclasses import dataclass
 
 _PIPE = re.compile(r"(?<!\\)\|")
 _KEY = re.compile(r"[\w.-]+")
+_FIELD = re.compile(r"^\*\*(?P<name>[^*]+?):?\*\*:?[ \t]*(?P<value>.*)$")
+_BY_HAND = "**By hand, before runspec:** "
+_NOTHING_SAID = re.compile(r"\W*(pending|not yet tested|tbd)?\W*", re.IGNORECASE)
 _KEY_CELL, _STATUS_CELL, _NOTES_CELL = 0, 2, 4
 _NO_SPEC = "➖ Not tested: no spec"
 
@@ -23,10 +27,12 @@ class Slots:
     Attributes:
         fill: what to write, from what was rendered and what stands there now.
         owned: the part of a content that is ours; only a change of it is a hand edit.
+        adopted: what of the author's own words stays, from a content that was adopted and never rendered.
     """
 
     fill: Callable[[str, str], str]
     owned: Callable[[str], str]
+    adopted: Callable[[str], str] = lambda content: content
 
 
 def cells_of(row: str) -> list[str]:
@@ -75,5 +81,34 @@ def _own_inventory(content: str) -> str:
     return "\n".join(_line(cells_of(row)[:_NOTES_CELL]) if row.strip().startswith("|") else row for row in rows)
 
 
-SLOTS: Mapping[str, Slots] = {"inventory": Slots(fill=_fill_inventory, owned=_own_inventory)}
-"""By region id."""
+def _claims_of(adopted: str) -> str:
+    """What an adopted status or result claims, as the line that keeps it; empty when it claims nothing."""
+    fields = [match for line in adopted.split("\n") if (match := _FIELD.match(line.strip()))]
+    if all(_NOTHING_SAID.fullmatch(one["value"]) for one in fields):
+        return ""
+    status_only = len(fields) == 1 and fields[0]["name"].lower() == "status"
+    said = [one["value"] if status_only else f"{one['name']}: {one['value']}" for one in fields]
+    return f"{_BY_HAND}{' · '.join(said)}\n"
+
+
+def _fill_claims(rendered: str, current: str) -> str:
+    kept = next((line for line in current.split("\n") if line.startswith(_BY_HAND)), None)
+    return rendered if kept is None else f"{rendered}\n{kept}\n"
+
+
+def _own_claims(content: str) -> str:
+    lines = [line for line in content.split("\n") if not line.startswith(_BY_HAND)]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+_SLOTS: Mapping[str, Slots] = {
+    "inventory": Slots(fill=_fill_inventory, owned=_own_inventory),
+    "status:": Slots(fill=_fill_claims, owned=_own_claims, adopted=_claims_of),
+    "results:": Slots(fill=_fill_claims, owned=_own_claims, adopted=_claims_of),
+}
+
+
+def slots_of(region: str) -> Slots | None:
+    """How the region with this id shares its content; None when all of it is ours."""
+    kind, colon, _ = region.partition(":")
+    return _SLOTS.get(kind + colon)

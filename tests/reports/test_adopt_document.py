@@ -74,6 +74,19 @@ def test_a_document_without_a_final_newline_gets_none():
     assert without_marks(marked).rstrip(b"\n") == SEED.rstrip(b"\n")
 
 
+@pytest.mark.parametrize(
+    "last", ["- [ ] Basic verification", "**Test Plan:**\n- [x] Batch test", "## Next Steps", "**Status:** x"]
+)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_mark_behind_an_unfinished_last_line_stands_on_a_line_of_its_own(last, newline):
+    document = f"# Doc\n\n### CPT Standard\n\n{last}".replace("\n", newline).encode()
+    marked = adopted(document)
+    assert marked != document
+    assert parse(marked, "DOC.md")[1] == []
+    assert without_marks(marked).rstrip() == document
+    assert adopted(marked) == marked
+
+
 @given(
     pieces=st.lists(st.sampled_from(SEED.decode().split("\n")), max_size=60), newline=st.sampled_from(["\n", "\r\n"])
 )
@@ -82,6 +95,13 @@ def test_no_mixture_of_lines_loses_a_byte(pieces, newline):
     marked = adopted(document)
     assert without_marks(marked) == document
     assert parse(marked, "DOC.md")[1] == []
+
+
+@given(pieces=st.lists(st.sampled_from(SEED.decode().split("\n")), min_size=1, max_size=60))
+def test_no_mixture_of_lines_without_a_final_newline_gets_marks_that_do_not_fit(pieces):
+    marked = adopted("\n".join(pieces).encode())
+    assert parse(marked, "DOC.md")[1] == []
+    assert adopted(marked) == marked
 
 
 @given(document=st.binary(max_size=300))
@@ -125,6 +145,22 @@ def test_checkboxes_mean_what_their_section_is_about():
     unkeyed = [text for _, text in adopt_document(SEED, EMPTY).unkeyed]
     assert "Research reward model implementation" in unkeyed
     assert "Identify optimal hyperparameters" in unkeyed
+
+
+def test_a_box_of_a_template_without_a_spec_is_not_ticked_by_the_others():
+    section = "### 6. KTO Standard\n\n- [x] Batch test\n\n### 7. DPO and ORPO\n\n- [ ] Outside dev test\n\n"
+    item = "1. **KTO Template Test**\n   - [ ] Run 5 jobs per template\n\n"
+    text = SEED.decode().replace("## 🚨", f"{section}## 🚨").replace("1. **DPO Tem", f"{item}1. **DPO Tem")
+    done = adopt_document(text.encode(), EMPTY)
+    assert {words for _, words in done.unkeyed} > {"Batch test", "Outside dev test", "Run 5 jobs per template"}
+    assert sorted(done.keys) == sorted(adopt_document(SEED, EMPTY).keys)
+
+
+def test_steps_for_all_keep_their_keys_beside_sections_of_templates():
+    done = adopt_document(
+        b"# Doc\n\n## CPT Standard\n\ntext\n\n## Next Steps\n\n- [ ] Run 5 jobs per template\n", EMPTY
+    )
+    assert done.keys == ["all.batch"]
 
 
 def test_packing_is_keyed_when_the_spec_has_the_criterion():
@@ -227,6 +263,43 @@ def test_a_row_of_a_template_without_a_spec_is_kept_and_never_green():
     )
     text = render_document(marked, EMPTY, force=True).decode()
     assert "| `kto_standard` | KTO | ➖ Not tested: no spec | L | mine |" in text
+
+
+def by_hand(text: str) -> dict[str, str]:
+    regions = [part for part in parse(text.encode(), "DOC.md")[0] if isinstance(part, Region)]
+    lines = {part.id: line for part in regions for line in part.current.split("\n") if "By hand, before" in line}
+    return {id_: line.removeprefix("**By hand, before runspec:** ") for id_, line in lines.items()}
+
+
+def test_what_a_person_claimed_is_kept_as_her_claim_beside_the_evidence():
+    text = rendered(fake.failing("a1", "sft_standard/basic/1"))
+    assert status_lines(text)["sft_standard"] == "❌ **Failed**"
+    claims = {
+        "status:sft_standard": "✅ Working (with some issues)",
+        "status:cpt_standard": "⏳ Pending (mentioned working yesterday)",
+        "results:sft_standard": "Test Date: Ongoing · Status: ✅ Working (with some issues)",
+        "results:cpt_standard": "Test Date: 2025-12-18 (mentioned working) · Status: ⏳ Need to re-verify",
+    }
+    assert by_hand(text) == claims
+    later = rendered(fake.passing("a2", "sft_standard/basic/1", day=1), before=text.encode())
+    assert by_hand(later) == claims
+    assert rendered(fake.passing("a2", "sft_standard/basic/1", day=1), before=later.encode()) == later
+
+
+def test_a_claim_made_by_hand_may_be_changed_or_deleted_by_hand():
+    text = rendered()
+    changed = text.replace(": ✅ Working (with some issues)\n<!--", ": worked for Ada\n<!--")
+    assert rendered(before=changed.encode()) == changed
+    without = re.sub(r"\n\*\*By hand, before runspec:\*\* [^\n]*\n", "", text)
+    assert by_hand(without) == {}
+    assert rendered(before=without.encode()) == without
+
+
+def test_a_status_changed_between_adopting_and_rendering_is_a_hand_edit():
+    with pytest.raises(ReportError, match="status:sft_standard` was edited by hand"):
+        rendered(
+            before=adopted().replace(b"**Status:** \xe2\x9c\x85 Working (with some issues)", b"**Status:** fine", 1)
+        )
 
 
 def test_findings_and_notes_of_the_author_stay_below_the_results():
