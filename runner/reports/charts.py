@@ -26,7 +26,7 @@ BAND_FROM = 3
 _CHAR = 7
 _CLIP = 1.5
 _LABEL_GAP = 13
-_SILENT_FROM = 3
+_SILENT_FROM = 10
 
 ALONE = "loss"
 """The label of a curve that is alone in its panel: its last value is written instead."""
@@ -58,13 +58,17 @@ class Curve:
     def first_missing(self) -> int | None:
         """The first step whose number is not finite, or from which on none came any more.
 
-        The lab turns NaN into null, and gives null at steps of another kind too: only a tail of them tells something.
+        The lab turns NaN into null, and gives null at steps of another kind too, such as those after an evaluation:
+        only a tail longer than such holes tells something. The conditions count as it is counted here.
         """
         lost = next((step for step, value in self.points if value is not None and not math.isfinite(value)), None)
         if lost is not None:
             return lost
         tail = list(itertools.takewhile(lambda point: point[1] is None, reversed(self.points)))
-        return tail[-1][0] if _SILENT_FROM <= len(tail) < len(self.points) else None
+        steps = [step for step, value in self.points if value is not None]
+        holes = [later - earlier - 1 for earlier, later in itertools.pairwise(steps)]
+        is_silent = bool(steps) and len(tail) >= max(_SILENT_FROM, 2 * max(holes, default=0))
+        return tail[-1][0] if is_silent else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,14 +175,19 @@ def loss_panel(panel: Panel, *, standalone: bool = False) -> Markup:
     )
 
 
-def _lost(drawn: Sequence[Curve], scale: _Scale) -> list[tuple[float, str]]:
-    by_step: dict[int, list[str]] = {}
+def _lost(drawn: Sequence[Curve], scale: _Scale) -> list[tuple[float, str, bool]]:
+    """Where numbers ceased, in words, and whether only in jobs that are good: then it speaks against none of them."""
+    by_step: dict[int, list[Curve]] = {}
     for curve in drawn:
         if curve.first_missing is not None:
-            by_step.setdefault(curve.first_missing, []).append(curve.label)
+            by_step.setdefault(curve.first_missing, []).append(curve)
     return [
-        (scale.x(at), f"{labels[0] if len(labels) == 1 else f'{len(labels)} jobs'}: no number at {at}")
-        for at, labels in sorted(by_step.items())
+        (
+            scale.x(at),
+            f"{lost[0].label if len(lost) == 1 else f'{len(lost)} jobs'}: no number at {at}",
+            all(one.is_good for one in lost),
+        )
+        for at, lost in sorted(by_step.items())
     ]
 
 

@@ -69,6 +69,24 @@ def test_a_step_that_never_had_the_metric_is_no_loss_of_it():
     assert not [text for text in texts(svg) if "no number" in text]
 
 
+def with_holes(*, tail: int) -> Curve:
+    """A loss that is null for four steps after each evaluation, and at the end for so many."""
+    silent = {*range(50, 54), *range(100, 104)}
+    points = [(step, None if step in silent else 2 - step / 100) for step in range(1, 120)]
+    return Curve(label="job 1", points=(*points, *((120 + step, None) for step in range(tail))))
+
+
+def test_the_hole_after_an_evaluation_is_no_loss_of_the_metric():
+    svg, _ = drawn(with_holes(tail=4))
+    assert not [text for text in texts(svg) if "no number" in text]
+
+
+def test_a_job_that_passed_is_not_marked_as_bad_where_its_numbers_cease():
+    svg, _ = drawn(with_holes(tail=12))
+    assert "? job 1: no number at 120" in texts(svg)
+    assert svg.find(f".//{SVG}path[@class='c-bad']") is None
+
+
 def test_one_exploding_job_does_not_flatten_the_others():
     svg, _ = drawn(curve(), curve("job 2", start=2.0, slope=3.0, outcome=Outcome.FAILED))
     assert any(text.startswith("▲ 149") for text in texts(svg))
