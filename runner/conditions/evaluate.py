@@ -138,9 +138,9 @@ def _watched_long_enough(finding: Finding, evidence: Evidence, until: int) -> Fi
     if step >= until:
         return finding
     if not step and missing is not None:
-        return _changed(finding, None, evidence, f"unknown: no step was seen: {missing.what} (metrics)")
+        return _changed(finding, None, evidence, f"cannot be known: no step was seen: {missing.what} (metrics)")
     if evidence.closed and not evidence.completed:
-        return _changed(finding, None, evidence, f"unknown: only {step:,} of {until:,} steps were seen")
+        return _changed(finding, None, evidence, f"cannot be known: only {step:,} of {until:,} steps were seen")
     return _changed(finding, True, evidence, finding.observed)
 
 

@@ -148,7 +148,7 @@ class Scope:
             truth=None,
             decided=self.evidence.closed,
             expected=expected,
-            observed=f"unknown: {reason}",
+            observed=f"cannot be known: {reason}",
             evidence=pointers,
         )
 

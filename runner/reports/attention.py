@@ -50,7 +50,9 @@ def problems(report: RunReport, explanations: Mapping[str, Explanation]) -> list
 
 
 def _open(job: JobReport) -> list[Verdict]:
-    return [verdict for verdict in job.verdicts if verdict.outcome is not Outcome.PASSED] if job.is_judged else []
+    """Criteria that do not hold, those that decide first: failed before unknown, what is optional last."""
+    found = [verdict for verdict in job.verdicts if verdict.outcome is not Outcome.PASSED] if job.is_judged else []
+    return sorted(found, key=lambda one: (one.optional, one.outcome is not Outcome.FAILED))
 
 
 def _alike(job: JobReport, why: Explanation | None) -> tuple[object, ...]:

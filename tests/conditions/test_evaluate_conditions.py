@@ -235,7 +235,7 @@ def test_pointer_of_an_alert_has_its_time_and_that_of_a_series_its_steps(story):
 
 def test_unknown_finding_gives_its_reason(story):
     finding = story().misses("metrics", "RLHF posts none").find({"metric": "train_loss", "count": {"gte": 1}})
-    assert finding.observed == "unknown: RLHF posts none (metrics)"
+    assert finding.observed == "cannot be known: RLHF posts none (metrics)"
 
 
 def test_text_from_outside_is_cut(story):
@@ -303,7 +303,7 @@ def test_never_until_waits_for_the_issues_of_the_deciding_lines(story):
 def test_too_few_steps_are_unknown_unless_the_job_completed(story):
     told = story().log("a").metrics({40: 1.0})
     finding = told.find(NO_ERROR, closed=True)
-    assert (finding.truth, finding.observed) == (None, "unknown: only 40 of 100 steps were seen")
+    assert (finding.truth, finding.observed) == (None, "cannot be known: only 40 of 100 steps were seen")
     assert told.job("failed").find(NO_ERROR, closed=True).truth is None
     completed = story().log("a").metrics({40: 1.0}).alert("job_completed")
     assert completed.find(NO_ERROR, closed=True).truth is True

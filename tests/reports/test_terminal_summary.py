@@ -10,6 +10,7 @@ import fake_runs as fake
 import pytest
 from rich.console import Console
 
+from runner.reports.attention import problems
 from runner.reports.difference import recorded_jobs
 from runner.reports.evidence import summarise
 from runner.reports.explain import explain
@@ -87,6 +88,18 @@ def test_without_a_terminal_the_last_line_is_the_whole_verdict(name):
     text = printed(RUNS[name], width=60, terminal=False)
     assert text.splitlines()[-1] == verdict_line(summarise(RUNS[name]))
     assert "\x1b" not in text
+
+
+def test_a_criterion_that_failed_stands_above_one_that_nobody_could_judge():
+    open_ = {
+        "pod_deploys": fake.verdict("pod-deploys", Outcome.UNKNOWN, observed="nobody saw it"),
+        "trains": fake.verdict("trains", Outcome.FAILED, observed="an optional wish", optional=True),
+        "metrics_post": fake.FAILED_METRICS,
+    }
+    job = fake.job_events("dpo_standard/basic/1", Outcome.FAILED, fake.verdicts(**open_))
+    (problem,) = problems(summarise(fake.run("0rde", job, outcome=Outcome.FAILED)), {})
+    observed = [line.text for line in problem.lines if line.label == "observed"]
+    assert observed == ["0 points; log line 214 says `API POST failed: 405`", "nobody saw it", "an optional wish"]
 
 
 def test_the_last_line_of_a_passed_run_says_everything_in_words():
