@@ -90,8 +90,8 @@ def _adopt(document: Path, model: DocumentModel) -> int:
     from runner.reports.files import read_bytes, replace_bytes
 
     old = read_bytes(document)
+    done = adopt_document(old, model, file=str(document))
     _warn(document, model)
-    done = adopt_document(old, model)
     if done.document == old:
         click.echo(f"{document} has all the marks that have a place in it")
         return 0

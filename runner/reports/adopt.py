@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from runner.errors import ReportError
 from runner.reports.boxkeys import key_of_box, spec_of
 from runner.reports.outline import Box, Heading, Outline, outline
 from runner.reports.regions import Region, digest, parse
@@ -54,11 +55,19 @@ class _Place:
     end: int
 
 
-def adopt_document(document: bytes, model: DocumentModel) -> Adoption:
-    """Mark up an unmarked document for the specs of a model. Marks that are there already are left alone."""
+def adopt_document(document: bytes, model: DocumentModel, *, file: str = "document") -> Adoption:
+    """Mark up an unmarked document for the specs of a model. Marks that are there already are left alone.
+
+    Args:
+        file: how messages call the document.
+    Raises:
+        ReportError: marks that are there do not fit together, so that nobody can tell what is whose.
+    """
     bom = _BOM if document.startswith(_BOM) else b""
     text = document[len(bom) :].decode("utf-8", "replace")
-    parts, _ = parse(document, "")
+    parts, problems = parse(document, file)
+    if problems:
+        raise ReportError(problems)
     marked = [part for part in parts if isinstance(part, Region)]
     taken = {part.id for part in marked}
     found = outline(text, ignoring={line for part in marked for line in part.lines})

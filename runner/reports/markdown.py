@@ -14,7 +14,7 @@ from runner.reports.foreign import LONGEST, visible
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _SPECIAL = re.compile(r"[\\`*\[\]|~$&<>]|(?<![^\W_])_|_(?![^\W_])")
-_BLOCK_START = re.compile(r"^(?:[#+=-]|\d{1,9}(?=[.)]))")
+_BLOCK_START = re.compile(r"^(?:[#+=-]|\d{1,9}(?=[.)](?:[ \t]|$)))")
 _CODE = re.compile(r"`([^`]+)`")
 
 

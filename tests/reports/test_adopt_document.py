@@ -125,6 +125,14 @@ def test_adopting_twice_and_after_a_render_changes_nothing():
     assert adopted(after) == after
 
 
+@pytest.mark.parametrize("lost", ["begin status:dpo_standard -->", "end status:dpo_standard", "begin inventory -->"])
+def test_a_document_that_lost_a_mark_is_refused_and_not_marked_again(lost):
+    lines = rendered().splitlines(keepends=True)
+    broken = "".join(line for line in lines if f"<!-- runspec:{lost}" not in line)
+    with pytest.raises(ReportError, match=r"never began|has not ended"):
+        adopted(broken.encode())
+
+
 def test_checkboxes_mean_what_their_section_is_about():
     keys = list(boxes(adopted().decode()))
     assert {

@@ -82,6 +82,12 @@ def all_subjects():
     return [fake.subject(f"{name}_standard", name, title=name.upper()) for name in names]
 
 
+def test_a_decimal_is_no_list_and_is_left_legible():
+    assert escaped("0.0002") == "0.0002"
+    assert parsed(escaped("1. first"))[0].type == "paragraph_open"
+    assert parsed(escaped("7)"))[0].type == "paragraph_open"
+
+
 def test_the_whole_document_reads_as_agreed(golden):
     subjects = all_subjects()
     document = whole_document(*(one.name for one in subjects))
