@@ -29,13 +29,20 @@ NO_VERDICT = 3
 )
 @with_state
 def command(runs: tuple[str, ...], phase: str | None, write: bool, folder: Path, state: Path) -> int:
-    """Compare templates by several jobs of each: the newest batch, or the given RUNs (beginnings of ids are enough)."""
+    """Compare templates by several jobs of each: the newest batch, or the given RUNs (beginnings of ids are enough).
+
+    Two RUNs that have jobs in common are compared job by job: the first as it was before, the second as it is now.
+    """
     from runner.cli.comparisons import write_comparison
+    from runner.cli.two_runs import pairs, print_pairs
     from runner.reports.comparison import compare_runs
     from runner.store.store import Store
 
     with Store.open(state, read_only=True) as store:
         recorded = [store.load_run(run) for run in runs] if runs else list(store.recorded_runs())
+        if len(runs) == 2 and not write and (both := pairs(*recorded, phase=phase)):
+            print_pairs(both)
+            return 0
         found = compare_runs(recorded, phase=phase)
         if found is None:
             which = f" of phase `{phase}`" if phase else ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from runner.cli.options import with_state
+from runner.errors import did_you_mean
 from runner.results import Outcome
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def command(run: str | None, limit: int, spec: str | None, trend: bool, metric: 
 
             print_trend(store, limit=limit, spec=spec)
         elif run is None:
-            _print_list(store.runs(limit, spec))
+            _print_list(store.runs(limit, spec), store, spec)
         elif metric is None:
             print_run(store, run)
         else:
@@ -41,13 +42,22 @@ def command(run: str | None, limit: int, spec: str | None, trend: bool, metric: 
     return 0
 
 
-def _print_list(runs: list[RunSummary]) -> None:
+def nothing_recorded(store: Store, spec: str | None) -> str:
+    """Why there is no run to list; it names the nearest spec that has some."""
+    specs = {name for run in store.runs() for name in run.specs}
+    if not specs or spec is None:
+        return "no runs are recorded here yet; `runspec specs/cpt.yaml` makes one"
+    fix = did_you_mean(spec, specs) or f"specs with runs: {', '.join(sorted(specs))}"
+    return f"no run of a spec `{spec}` is recorded here: {fix}"
+
+
+def _print_list(runs: list[RunSummary], store: Store, spec: str | None) -> None:
     from runner.cli.jobline import SIGNS
     from runner.cli.summary import stdout_console
     from runner.cli.tables import Column, print_table
 
     if not runs:
-        click.echo("no runs are recorded here yet; `runspec specs/cpt.yaml` makes one")
+        click.echo(nothing_recorded(store, spec))
         return
     rows = []
     for one in runs:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runner.cli.history import nothing_recorded
 from runner.cli.jobline import SIGNS
 from runner.cli.summary import stdout_console
 from runner.cli.tables import Column, print_table
@@ -39,7 +40,7 @@ def print_trend(store: Store, *, limit: int, spec: str | None) -> None:
             if spec in (None, job.record.spec):
                 series.setdefault(f"{job.record.spec} / {job.record.phase}", []).append(job)
     if not series:
-        click.echo("no runs are recorded here yet; `runspec specs/cpt.yaml` makes one")
+        click.echo(nothing_recorded(store, spec))
         return
     print_table(stdout_console(), _COLUMNS, [_row(name, jobs[::-1]) for name, jobs in sorted(series.items())])
 

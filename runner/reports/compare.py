@@ -270,5 +270,6 @@ def _pattern(jobs: Sequence[JobReport]) -> str:
             where = f"{len(failed)} of {there} jobs there, none elsewhere"
             return f"All {len(failed)} failures are of one {words}, {name}: {where}."
     if len({failure_of(job) for job in failed}) == 1:
-        return f"All {len(failed)} failures are of one class, {failure_of(failed[0])}, on several templates."
+        where = ", on several templates" if len({_template(job) for job in failed}) > 1 else ""
+        return f"All {len(failed)} failures are of one class, {failure_of(failed[0])}{where}."
     return f"{len(failed)} of {len(jobs)} jobs failed, of several classes and templates: no common cause is visible."

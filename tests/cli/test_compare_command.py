@@ -55,3 +55,36 @@ async def test_nothing_to_compare_says_what_makes_it(workshop, runspec, tmp_path
     said = runspec("compare", "--state", str(tmp_path / "state"))
     assert said.code == 3
     assert "`runspec specs/ --phase batch` makes them" in said.err
+
+
+async def record(state: Path, *runs: fake.RecordedRun) -> None:
+    with Store.open(state) as store:
+        for run in runs:
+            await store.journal(run.run).append(*run.events, durable=True)
+
+
+async def test_two_runs_with_jobs_in_common_are_compared_job_by_job(workshop, runspec, tmp_path):
+    before = fake.run("0ld1", *(fake.passing(job=f"{name}/basic/1").events[1:-1] for name in ("cpt_standard", "sft_x")))
+    await record(tmp_path / "state", before, fake.failing("new2", day=1))
+    said = runspec("compare", "0ld1", "new2", "--state", str(tmp_path / "state"))
+    assert said.code == 0
+    head, row, criterion, *_ = said.out.splitlines()
+    assert head.split()[:5] == ["job", "run", "0ld1", "run", "new2"]
+    assert row.startswith("cpt_standard/basic/1  ✓ passed  ✗ failed  5 of 5 → 4 of 5")
+    assert "Metrics POST successfully: passed → failed: 0 points; log line 214 says" in criterion
+    assert criterion.endswith("(cpt_standard/basic/1)")
+    assert said.last_line == "1 job in both runs · 1 passed only in 0ld1 · 0 only in new2 · rehearsed on local"
+    back = runspec("compare", "new2", "0ld1", "--state", str(tmp_path / "state"))
+    assert back.last_line == "1 job in both runs · 0 passed only in new2 · 1 only in 0ld1 · rehearsed on local"
+
+
+async def test_two_runs_of_other_templates_are_compared_as_batches(recorded, runspec):
+    await record(recorded, fake.passing("7f3a", "rlhf_x/basic/1"))
+    said = runspec("compare", "ba7c", "7f3a", "--state", str(recorded))
+    assert said.last_line == "17 jobs compared · 16 passed · rehearsed on local · run ba7c"
+
+
+async def test_a_spec_without_runs_is_answered_with_the_nearest_that_has_some(recorded, runspec):
+    for asked in (("history",), ("history", "--trend")):
+        said = runspec(*asked, "--spec", "dpo_standrd", "--state", str(recorded))
+        assert said.last_line == "no run of a spec `dpo_standrd` is recorded here: did you mean `dpo_standard`?"

@@ -152,6 +152,11 @@ def test_failures_of_one_template_are_a_pattern():
     )
 
 
+def test_failures_of_the_only_template_are_not_said_to_be_on_several():
+    bad = run_of(batch("dpo_standard", FIVE, failed=(1, 2, 4)))
+    assert compare_runs([bad]).pattern == "All 3 failures are of one class, oom."
+
+
 def jobs_of(*runs):
     return [job for run in runs for job in summarise(run).jobs]
 
