@@ -19,7 +19,7 @@ OUT_OF_DATE = 7
 @click.option("--dir", "folder", type=click.Path(path_type=Path, file_okay=False), default="schemas", show_default=True)
 def command(name: str | None, write: bool, check: bool, folder: Path) -> int:
     """Print the schema NAME (such as `spec.schema.json`), or write or check all of them."""
-    schemas = {**render_schemas(), **render_issue_schemas(), **_render_faults()}
+    schemas = {**render_schemas(), **render_issue_schemas(), **_render_faults(), **_render_report()}
     if check:
         stale = [file for file, text in schemas.items() if _read(folder / file) != text]
         for file in stale:
@@ -46,6 +46,12 @@ def _render_faults() -> dict[str, str]:
     from runner.local.faults import rules_schema
 
     return {"faults.schema.json": json.dumps(rules_schema(), indent=2, ensure_ascii=False) + "\n"}
+
+
+def _render_report() -> dict[str, str]:
+    from runner.reports.json_report import SCHEMA_FILE, report_schema
+
+    return {SCHEMA_FILE: report_schema()}
 
 
 def _read(path: Path) -> str | None:

@@ -47,6 +47,7 @@ def issues_schema() -> dict[str, Any]:
     (schema,), definitions = msgspec.json.schema_components([RuleFile], ref_template="#/$defs/{name}")
     rule = definitions[IssueRule.__name__]
     rule["description"] = "One known issue, and how it shows."
+    definitions[RuleFile.__name__]["properties"]["rules"]["description"] = "The rules, in the order they are tried."
     for name, text in _DESCRIPTIONS.items():
         rule["properties"][name] = {**rule["properties"][name], "description": text}
     return {

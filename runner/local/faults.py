@@ -24,6 +24,7 @@ from aiohttp import web
 from runner.errors import Diagnostic, SpecError, did_you_mean
 from runner.local.clock import Clock
 from runner.local.web_kit import json_response
+from runner.spec.described import describe
 
 Server = Literal["runpod", "lab"]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -78,9 +79,13 @@ class When(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """On which of the matching requests a rule fires."""
 
     nth: int = 1
+    """The first matching request that it fires on, counted from 1."""
     times: int | None = None
+    """On how many matching requests it fires; on all from `nth` on when left out."""
     probability: float = 1.0
+    """How often it fires on a request that it may fire on, from 0 to 1."""
     seed: int = 0
+    """Makes what `probability` decides the same every time."""
     contains: str = ""
     """Only requests with this text in path, query or body."""
 
@@ -89,23 +94,30 @@ class What(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What happens to the request; the parts are applied in the order delay, drop or answer."""
 
     delay_s: float = 0.0
+    """Wait so many seconds before anything else."""
     drop: Literal["before", "after"] | None = None
     """Cut the connection without an answer, before or after the request has had its effect."""
     status: int | None = None
+    """Answer with this HTTP status."""
     at: Literal["before", "after"] = "before"
     """Answer with `status` in place of the handler, or in place of the handler's answer."""
     body: Any = None
     """JSON value, or text when it is a string; None for the server's own form of an error."""
     headers: dict[str, str] = {}
+    """Headers of the answer."""
     quirks: Quirks = Quirks()
+    """What the handler itself does wrong."""
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One fault."""
 
     where: str
+    """Server (`runpod`, `lab` or `*`), method (or `*`) and path; `{id}` is one segment, `**` any."""
     what: What | str
+    """What goes wrong: a name, or the details."""
     when: When = When()
+    """On which of these requests; on every one when left out."""
 
 
 CAPACITY = (
@@ -166,6 +178,7 @@ def rules_schema() -> dict[str, Any]:
     names = {"enum": sorted(PRESETS), "description": "A fault by its name."}
     what = schema["$defs"]["Rule"]["properties"]["what"]["anyOf"]
     what[:] = [names if option == {"type": "string"} else option for option in what]
+    describe(schema["$defs"], (Rule, When, What, Quirks))
     title = "Faults of the embedded cloud"
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **schema}
 

@@ -13,6 +13,7 @@ import msgspec
 
 from runner.reports.evidence import JobReport, RunReport
 from runner.results import FailureClass, Outcome, Target
+from runner.spec.described import describe
 
 VERSION: Literal[1] = 1
 SCHEMA_FILE = "report.schema.json"
@@ -27,112 +28,177 @@ class Criterion(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one criterion. Without evidence it is `unknown`, never `passed`."""
 
     id: str
+    """Its id in the phase or spec."""
     title: str
+    """What it asks for, in the author's words."""
     outcome: Outcome
+    """What became of it."""
     optional: bool
+    """It decides nothing."""
     expected: str
+    """What had to be seen, in words."""
     observed: str
+    """What was seen, in words."""
     evidence: tuple[str, ...]
+    """Where it was seen: log lines, metrics with their steps, alerts."""
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True):
     """One metric that was collected: steps with a number, steps without, first and last number."""
 
     name: str
+    """Name of the metric."""
     points: int
+    """Steps at which it had a number."""
     missing: int
+    """Steps that were reported without a number."""
     first: float | None
+    """Its first number; null without any."""
     last: float | None
+    """Its last number; null without any."""
 
 
 class Issue(msgspec.Struct, frozen=True, kw_only=True):
     """A known issue that was recognised."""
 
     id: str
+    """Its id in the catalogue or the spec."""
     title: str
+    """What it is, in a few words."""
     verdict: Literal["error", "expected", "infrastructure"]
+    """Whether the thing under test is wrong, something else broke, or it is harmless."""
     cause: str
+    """Why it happens."""
     fix: str
+    """What to do about it."""
 
 
 class ScaledSetting(msgspec.Struct, frozen=True, kw_only=True):
     """A setting that the local trainer made smaller than the template has it."""
 
     field: str
+    """The setting."""
     before: str
+    """As the template has it."""
     after: str
+    """As it was run."""
     reason: str
+    """Why it was changed."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One planned job. `outcome` is null when it was interrupted or never began; durations are seconds."""
 
     job: str
+    """Its key in the run: spec, phase and number."""
     spec: str
+    """Name of the spec."""
     phase: str
+    """Name of the phase."""
     template: str
+    """Key of the template."""
     method: str
+    """How the template trains."""
     model: str
+    """The template's base model."""
     seed: int
+    """Seed of the training and of made-up rows."""
     outcome: Outcome | None
+    """What became of it; null when it was interrupted or never began."""
     flaky: bool
+    """It passed only after a retry."""
     attempt: int
+    """The attempt that was judged, counted from 1."""
     reason: str
+    """Why it did not pass, when something broke; else empty."""
     failure_class: FailureClass | None
+    """What kind of failure it was; null when none."""
     criteria: tuple[Criterion, ...]
+    """Its criteria, in the order of phase and spec."""
     gpu: str | None
+    """The GPU that was used; null without a pod."""
     lab_job_id: str | None
+    """Id of the training job in the lab; null when none was created."""
     elapsed_s: float
+    """From its start to its end, in seconds."""
     cost_usd: float
+    """What its pods cost, in US dollars."""
     metrics: tuple[Metric, ...]
+    """The metrics that were collected."""
     issues: tuple[Issue, ...]
+    """The known issues that were recognised."""
     scaled: tuple[ScaledSetting, ...]
+    """Settings that the local trainer made smaller."""
     evidence_missing: dict[str, str]
+    """Why a kind of evidence could not be had, by kind."""
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """Counts over all jobs, each job in exactly one of them; `flaky` are among the passed."""
 
     jobs: int
+    """All planned jobs."""
     passed: int
+    """Jobs whose criteria hold."""
     failed: int
+    """Jobs with a false criterion."""
     errored: int
+    """Jobs without a verdict because something else broke."""
     unknown: int
+    """Jobs without a verdict because evidence could not be had."""
     skipped: int
+    """Jobs that were left out."""
     cancelled: int
+    """Jobs that a limit or a person ended."""
     interrupted: int
+    """Jobs without an end."""
     flaky: int
+    """Passed jobs that needed a retry."""
     criteria: int
+    """Criteria of all jobs that were judged."""
     criteria_passed: int
+    """Those of them that hold."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """One run.
-
-    Attributes:
-        evidence: `verified` on the real cloud, `rehearsed` on the embedded one; `none` for a script.
-        outcome: null when the run was interrupted.
-        open_pods: names of pods that are not proven gone and may still be billed.
-    """
+    """One run."""
 
     version: Literal[1]
+    """Version of this format."""
     run: str
+    """Id of the run."""
     target: Target
+    """Where it ran."""
     via: str
+    """Who created the pods: the lab or runspec itself."""
     evidence: Literal["rehearsed", "verified", "none"]
+    """`verified` on the real cloud, `rehearsed` on the embedded one; `none` for a script."""
     outcome: Outcome | None
+    """What became of the run; null when it was interrupted."""
     exit_code: int | None
+    """The exit code of the run; null when it was interrupted."""
     started_at: datetime
+    """When it began, in UTC."""
     finished_at: datetime | None
+    """When it ended, in UTC; null when it was interrupted."""
     elapsed_s: float
+    """From its start to its end, in seconds."""
     cost_usd: float
+    """What all pods cost, in US dollars."""
     max_spend_usd: float | None
+    """The limit of the whole invocation; null without one."""
     commit: str | None
+    """Commit that the specs were at; null outside a repository."""
     runspec: str
+    """Version of runspec that ran it."""
     totals: Totals
+    """Counts over all jobs."""
     jobs: tuple[Job, ...]
+    """Every planned job, in the order of the plan."""
     open_pods: tuple[str, ...]
+    """Names of pods that are not proven gone and may still be billed."""
     notes: tuple[str, ...]
+    """What else a reader has to know, such as events of a newer version."""
 
 
 def json_report(report: RunReport) -> Report:
@@ -227,6 +293,7 @@ def render_json(report: RunReport) -> bytes:
 def report_schema() -> str:
     """The JSON Schema of the report, as a file's text."""
     schema: dict[str, Any] = msgspec.json.schema(Report)
+    describe(schema["$defs"], (Report, Totals, Job, Criterion, Metric, Issue, ScaledSetting))
     whole = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "urn:runspec:schema:report:1",

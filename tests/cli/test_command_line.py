@@ -268,6 +268,29 @@ def test_schemas_of_the_project_are_up_to_date(runspec, monkeypatch):
     assert runspec("schema", "--check").code == 0
 
 
+def unexplained(schema: dict) -> list[str]:
+    """Keys that an editor has no hover text for, neither their own nor that of the model they refer to."""
+    models = schema["$defs"]
+    keys = [
+        (f"{name}.{key}", value)
+        for name, model in [("top", schema), *models.items()]
+        for key, value in model.get("properties", {}).items()
+    ]
+    texts = {key: value.get("description") or ("$ref" in value and told(models, value)) for key, value in keys}
+    return [key for key, text in texts.items() if not text]
+
+
+def told(models: dict, value: dict) -> str | None:
+    return models[value["$ref"].removeprefix("#/$defs/")].get("description")
+
+
+def test_every_key_of_every_schema_is_explained(runspec):
+    names = runspec("schema").out.split()
+    assert {"spec.schema.json", "faults.schema.json", "issues.schema.json", "report.schema.json"} <= set(names)
+    for name in names:
+        assert unexplained(json.loads(runspec("schema", name).out)) == [], name
+
+
 def test_stale_schema_is_noticed(runspec, workshop):
     assert runspec("schema", "--write").code == 0
     path = workshop.folder / "schemas" / "spec.schema.json"
