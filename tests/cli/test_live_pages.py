@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestServer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "reports"))
 import fake_runs as fake
+from pages import CHROMIUM, FLAGS
 
 from runner.cli import live_pages
 from runner.cli.live_pages import HEADERS, is_local, live_app
@@ -125,6 +126,32 @@ async def test_a_run_that_goes_on_says_when_it_changed(tmp_path, client, monkeyp
             await stream.content.readline()
             await journal.append(*going.events[3:], durable=True)
             assert await asyncio.wait_for(stream.content.readline(), 10) == b"event: changed\n"
+        await server.close()
+
+
+async def test_the_filters_of_a_live_page_count_what_is_on_it(tmp_path):
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: install it, or name it in CHROMIUM")
+    async_api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
+    jobs = [fake.job_events(f"{name}_standard/basic/1", judged=fake.verdicts()) for name in ("cpt", "dpo")]
+    going = fake.run("90e5", *jobs)
+    with Store.open(tmp_path) as store:
+        journal = store.journal("90e5")
+        await journal.append(*going.events[:3], durable=True)
+        server = TestServer(live_app(tmp_path), host="127.0.0.1")
+        await server.start_server()
+        async with async_api.async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+            page = await browser.new_page()
+            await page.goto(str(server.make_url("/runs/90e5")))
+            assert await page.locator(".tools a").all_inner_texts() == ["all 2", "… running 1", "– not started 1"]
+            await page.locator("#search").fill("standard")
+            await journal.append(*going.events[3:], durable=True)
+            await page.get_by_text("the run has ended").wait_for()
+            assert await page.locator(".tools a").all_inner_texts() == ["all 2", "✓ passed 2"]
+            assert await page.locator("#search").input_value() == "standard"
+            assert await page.locator("#search").evaluate("node => node === document.activeElement")
+            await browser.close()
         await server.close()
 
 

@@ -1,7 +1,9 @@
-"""HTML reports for tests: of made-up runs, among them a large one, and a parser that sees what a browser would."""
+"""HTML reports for tests: made-up runs, a large one among them, and what a browser sees, parsed or in a real one."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from functools import cache
 from html.parser import HTMLParser
 
@@ -12,6 +14,11 @@ from runner.reports.html import render_page
 from runner.reports.page import view
 from runner.results import FailureClass, Outcome
 
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
 VOID = {"meta", "link", "input", "br", "img", "base"}
 
 

@@ -118,6 +118,14 @@
       node.textContent = lostSince ? `connection lost at ${lostSince}; the run goes on` : `live · last event ${ago} s ago`;
       node.toggleAttribute("data-lost", Boolean(lostSince));
     };
+    const refill = (fresh) => {
+      // Not under a list that somebody has open; the search box stays, with what is being typed.
+      if (!fresh || document.activeElement?.tagName === "SELECT") return;
+      const chip = document.activeElement?.dataset?.chip;
+      for (const node of all("a, select", $("#tools"))) node.remove();
+      $("#search").before(...all("a, select", fresh));
+      all(".tools a").find((node) => node.dataset.chip === chip)?.focus({ preventScroll: true });
+    };
     const repaint = async () => {
       if (waiting) { again = true; return; }
       waiting = true;
@@ -127,6 +135,7 @@
           const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
           const open = new Set(all("details[open]").map((node) => node.id)), focus = document.activeElement?.id, y = scrollY;
           for (const id of ["head", "body"]) $("#" + id).replaceChildren(...$("#" + id, fresh).childNodes);
+          refill($("#tools", fresh));
           document.title = fresh.title;
           for (const node of all("details")) if (open.has(node.id)) node.open = true;
           prepare(); apply();
