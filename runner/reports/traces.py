@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from runner.results import (
     LabJobObserved,
     LogLine,
     LogsObserved,
+    MetricPoint,
     MetricsObserved,
     Outcome,
     PodCreated,
@@ -34,6 +36,7 @@ from runner.results import (
     WatchResumed,
 )
 
+_LOSS = "train_loss"
 LANES = ("pod", "log", "metric", "alert", "runspec")
 _LINE = re.compile(r"\b(?:log )?lines? (\d+)")
 _TELLING = re.compile(r"Training started|trainer\.py (?:downloaded|created)|Traceback|out of memory|POST failed|Saved")
@@ -107,8 +110,13 @@ def _points(events: Sequence[AnyEvent]) -> dict[str, tuple[Point, ...]]:
             for point in event.points:
                 for name, value in point.values.items():
                     steps = values.setdefault(name, {})
-                    steps[point.step] = steps.get(point.step) if value is None else value
+                    steps[point.step] = steps.get(point.step, _lost(name, point)) if value is None else value
     return {name: tuple(sorted(steps.items())) for name, steps in values.items()}
+
+
+def _lost(name: str, point: MetricPoint) -> float | None:
+    """NaN for a training loss that was due: points of evaluations carry no learning rate, and no loss of training."""
+    return math.nan if name == _LOSS and point.values.get("learning_rate") is not None else None
 
 
 def _log(events: Sequence[AnyEvent]) -> Iterator[tuple[int, LogLine]]:

@@ -12,6 +12,7 @@ import pytest
 from hostile import PAYLOADS, hostile_run
 from pages import Seen, batch, failed_alike, page
 
+from runner import results as r
 from runner.reports.page import view
 from runner.results import Outcome, Target
 
@@ -86,6 +87,19 @@ def test_jobs_that_failed_alike_are_one_problem():
 def test_the_counts_of_all_jobs_add_up():
     found = view(batch())
     assert sum(number for _, number in found.counts) == len(found.jobs) == 25
+
+
+@pytest.mark.parametrize(("rate", "is_marked"), [(0.001, True), (None, False)])
+def test_a_loss_that_was_due_and_did_not_come_is_marked_even_at_the_very_end(rate, is_marked):
+    """The lab turns NaN into null; a point of an evaluation has neither a loss nor a learning rate."""
+    job = "cpt_standard/basic/1"
+    values = [({"train_loss": 2.0 - step / 10, "learning_rate": 0.001}) for step in range(5)]
+    values.append({"train_loss": None, "learning_rate": rate})
+    points = tuple(r.MetricPoint(step=step, values=value) for step, value in enumerate(values))
+    extra = [r.MetricsObserved(at=fake.at(20), job=job, points=points)]
+    judged = fake.verdicts(metrics_post=fake.FAILED_METRICS)
+    text = page(fake.run("0a0b", fake.job_events(job, Outcome.FAILED, judged, extra=extra), outcome=Outcome.FAILED))
+    assert ("loss: no number at 5" in text) is is_marked
 
 
 def test_unknown_says_why_and_is_never_called_passed():
