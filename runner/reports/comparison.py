@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 from jinja2 import Environment
 
@@ -34,13 +35,12 @@ def compare_runs(runs: Sequence[RecordedRun], *, phase: str | None = None) -> Co
     return compare(newest_groups((job for report in reports for job in report.jobs), phase))
 
 
-def region(jobs: Sequence[JobReport]) -> str:
+def compare_jobs(jobs: Sequence[JobReport]) -> Comparison | None:
     """What the document says of the comparison: medians and patterns, which need no statistics library.
 
     Intervals and tests stand in the file, so that the document is the same with and without the extra `stats`.
     """
-    found = compare(newest_groups(jobs), with_intervals=False)
-    return _text("comparison.md.j2", comparison=found, file=FILE)
+    return compare(newest_groups(jobs), with_intervals=False)
 
 
 def comparison_files(comparison: Comparison, runs: Sequence[RecordedRun]) -> dict[str, str]:
@@ -144,19 +144,21 @@ def _text(name: str, **values: object) -> str:
     return "\n".join(line.rstrip() for line in text.strip("\n").split("\n")) + "\n"
 
 
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "count": wording.count,
+    "escaped": escaped,
+    "head": head,
+    "interval": interval,
+    "level": level,
+    "method": wording.method,
+    "money": lambda usd: Markdown(wording.money(usd)),
+    "middle": middle,
+    "runs_of": runs_of,
+    "three": lambda value: Markdown(three(value)),
+}
+"""What templates of a comparison can use."""
+
+
 @cache
 def _templates() -> Environment:
-    return environment(
-        {
-            "count": wording.count,
-            "escaped": escaped,
-            "head": head,
-            "interval": interval,
-            "level": level,
-            "method": wording.method,
-            "money": lambda usd: Markdown(wording.money(usd)),
-            "middle": middle,
-            "runs_of": runs_of,
-            "three": lambda value: Markdown(three(value)),
-        }
-    )
+    return environment(FILTERS)

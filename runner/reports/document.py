@@ -176,7 +176,7 @@ def with_overrides(model: DocumentModel, path: Path) -> DocumentModel:
     """
     folder = path.parent / OVERRIDES
     found = sorted(folder.glob("*.md.j2")) if folder.is_dir() else []
-    known = {f"{kind.rstrip(':')}.md.j2" for kind in REGIONS} - {"comparison.md.j2"}
+    known = {f"{kind.rstrip(':')}.md.j2" for kind in REGIONS}
     for file in found:
         if file.name not in known:
             fix = did_you_mean(file.name, known) or f"names are: {', '.join(sorted(known))}"

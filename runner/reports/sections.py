@@ -107,7 +107,9 @@ def _never_run(pending: Sequence[Standing]) -> Iterator[Markdown]:
 def comparison(model: DocumentModel, _: str) -> str:
     """What several jobs of each template measured."""
     jobs = [job for one in model.templates for result in one.results if not result.is_staged for job in result.jobs]
-    return f"**Comparison across templates:**\n\n{comparisons.region(jobs)}"
+    found = comparisons.compare_jobs(jobs)
+    text = _render(model, "comparison.md.j2", comparison=found, file=comparisons.FILE)
+    return f"**Comparison across templates:**\n\n{text}"
 
 
 REGIONS: Mapping[str, Section] = {
@@ -286,6 +288,7 @@ def _templates(overrides: tuple[tuple[str, str], ...]) -> Environment:
             "sign": phrases.sign,
             "took": wording.duration,
             "verdict": verdict_of,
+            **comparisons.FILTERS,
         },
         dict(overrides),
     )

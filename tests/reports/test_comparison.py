@@ -12,8 +12,10 @@ import pytest
 from runner import results as r
 from runner.reports import statistics
 from runner.reports.compare import compare, newest_groups
-from runner.reports.comparison import compare_runs, comparison_files, region
+from runner.reports.comparison import compare_runs, comparison_files
 from runner.reports.evidence import summarise
+from runner.reports.sections import comparison
+from runner.reports.standing import build_model
 from runner.reports.statistics import compare_values, summarise_values
 
 HERE = Path(__file__).parent
@@ -177,18 +179,25 @@ def test_a_rehearsal_never_hides_what_the_cloud_measured():
     assert [group[0].run for group in newest_groups(jobs_of(cloud, local))] == ["c10d"]
 
 
+def region(*runs):
+    """What the document says of the comparison."""
+    subjects = [fake.subject(f"{name}_standard", name) for name in ("dpo", "orpo", "rlhf", "sft")]
+    return comparison(build_model(subjects, runs), "")
+
+
 def test_nothing_recorded_says_how_to_get_it():
     assert compare([]) is None
-    assert region([]) == (
+    assert region() == (
+        "**Comparison across templates:**\n\n"
         "Nothing to compare yet: no template has several jobs of one phase in one run. "
         "`runspec specs/ --phase batch` makes them.\n"
     )
 
 
 def test_the_region_of_the_document_is_the_same_without_scipy(monkeypatch):
-    with_it = region(jobs_of(BATCH))
+    with_it = region(BATCH)
     monkeypatch.setattr(statistics, "_scipy", lambda: None)
-    assert region(jobs_of(BATCH)) == with_it
+    assert region(BATCH) == with_it
     assert "[COMPARISON.md](COMPARISON.md)" in with_it
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from runner.errors import ReportError
 from runner.reports.document import check_document, write_document
+from runner.reports.sections import REGIONS
 from runner.reports.standing import build_model
 
 STATUS = "<!-- runspec:begin status:cpt_standard -->\n<!-- runspec:end status:cpt_standard -->\n"
@@ -30,6 +31,17 @@ def test_a_template_beside_the_document_wins_and_its_values_are_escaped(tmp_path
     assert "CPT &lt;b&gt;bold&lt;/b&gt; \\| pipe is rehearsed (🧪 **Rehearsed**)" in path.read_text(encoding="utf-8")
     assert not write_document(path, MODEL)
     assert check_document(path, MODEL) == ""
+
+
+def test_every_region_has_a_template_that_can_be_replaced(tmp_path):
+    kinds = [kind.rstrip(":") for kind in REGIONS]
+    path = document(tmp_path, **{kind.replace(":", ""): f"my own {kind}\n" for kind in kinds})
+    ids = [kind + ("cpt_standard" if kind.endswith(":") else "") for kind in REGIONS if kind != "inventory"]
+    marks = "".join(f"<!-- runspec:begin {id_} -->\n<!-- runspec:end {id_} -->\n" for id_ in ids)
+    path.write_text(marks, encoding="utf-8")
+    assert write_document(path, MODEL)
+    text = path.read_text(encoding="utf-8")
+    assert [kind for kind in kinds if f"my own {kind}\n" not in text] == ["inventory"]
 
 
 @pytest.mark.parametrize(
