@@ -42,9 +42,10 @@ def template_of(key: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _lora(training: Mapping[str, Any]) -> dict[str, Any]:
     nested = training.get("lora_config") or {}
+    # What a configuration leaves out, the lab fills in when it deploys.
     found = {
-        "r": nested.get("r", training.get("lora_r")),
-        "alpha": nested.get("lora_alpha", training.get("lora_alpha")),
+        "r": nested.get("r") or training.get("lora_r") or 16,
+        "alpha": nested.get("lora_alpha") or training.get("lora_alpha") or 32,
         "dropout": nested.get("lora_dropout", training.get("lora_dropout")),
         "target_modules": nested.get("target_modules"),
     }

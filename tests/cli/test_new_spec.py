@@ -35,6 +35,15 @@ def test_spec_made_from_a_template_of_the_lab_configures_the_same(runspec, works
     assert template_config(spec.template) == wanted
 
 
+def test_what_a_configuration_leaves_out_is_what_the_lab_deploys_with(runspec, workshop):
+    config = {"model": {"name": "org/m"}, "training": {"method": "orpo", "use_lora": True, "lora_r": 8}}
+    Path("config.json").write_text(json.dumps(config))
+    said = runspec("new", "short", "--from-template", "config.json")
+    assert said.code == 0, said.err
+    lora = load_spec(workshop.folder / "specs" / "short.yaml").spec.template.lora
+    assert (lora.r, lora.alpha) == (8, 32)
+
+
 def test_template_is_found_by_its_key_among_several(runspec):
     config = template_config(load_spec(ROOT / "specs" / "sft.yaml").spec.template)
     Path("all.yaml").write_text(json.dumps({"templates": {"one": config}}))
