@@ -95,7 +95,8 @@ def _is_known(id_: str) -> bool:
 
 def _places(found: Outline, model: DocumentModel) -> Iterator[_Place]:
     for table in found.tables:
-        if tuple(word.lower() for word in table.header) == _INVENTORY:
+        # Further columns are the author's.
+        if tuple(word.lower() for word in table.header[: len(_INVENTORY)]) == _INVENTORY:
             yield _Place("inventory", table.line, table.end)
             break
     for heading in found.headings:

@@ -48,10 +48,9 @@ def key_of(cell: str) -> str:
     return match.group() if match else ""
 
 
-def _rows(table: str) -> list[list[str]]:
-    """The body rows of the first table in a content."""
-    lines = [line for line in table.split("\n") if line.strip().startswith("|")]
-    return [cells_of(line) for line in lines[2:]]
+def _table(content: str) -> list[list[str]]:
+    """The rows of the first table in a content, its head and the line below it among them."""
+    return [cells_of(line) for line in content.split("\n") if line.strip().startswith("|")]
 
 
 def _line(cells: list[str]) -> str:
@@ -59,21 +58,28 @@ def _line(cells: list[str]) -> str:
 
 
 def _fill_inventory(rendered: str, current: str) -> str:
-    head = rendered.split("\n")[:2]
-    ours = {key_of(row[_KEY_CELL]): row for row in _rows(rendered) if row}
-    lines: list[str] = []
-    for row in _rows(current):
+    head, *_ = fresh_rows = _table(rendered) or [[]]
+    if len(head) <= _NOTES_CELL:  # somebody's own template makes something else of it
+        return rendered
+    written = _table(current)
+    ours = {key_of(row[_KEY_CELL]): row for row in fresh_rows[2:] if row}
+    # Columns behind ours are the author's.
+    more = [row[len(head) :] for row in written[:2]] or [[], []]
+    lines = [
+        line + "".join(f" {cell} |" for cell in own) for line, own in zip(rendered.split("\n"), more, strict=False)
+    ]
+    for row in written[2:]:
         fresh = ours.pop(key_of(row[_KEY_CELL]), None) if row else None
         if len(row) <= _NOTES_CELL:
             lines += [_line(fresh)] if fresh else []
         elif fresh is not None:
             fresh[_NOTES_CELL] = row[_NOTES_CELL] or fresh[_NOTES_CELL]
-            lines.append(_line(fresh))
+            lines.append(_line([*fresh, *row[len(head) :]]))
         elif key_of(row[_KEY_CELL]):
             row[_STATUS_CELL] = _NO_SPEC
             lines.append(_line(row))
-    lines += [_line(row) for row in ours.values()]
-    return "\n".join([*head, *lines]) + "\n"
+    lines += [_line([*row, *("" for _ in more[0])]) for row in ours.values()]
+    return "\n".join(lines) + "\n"
 
 
 def _own_inventory(content: str) -> str:

@@ -265,6 +265,22 @@ def test_a_note_edited_in_the_inventory_survives_and_a_status_does_not():
         rendered(before=text.replace("| ⏳ Pending | Llama-3.2-1B | ask", "| ✅ Fine | Llama-3.2-1B | ask").encode())
 
 
+def test_columns_behind_the_notes_are_the_authors():
+    wider = re.sub(rb"(?m)^(\|.*\|)$", rb"\1 owner |", SEED).replace(b"|-------| owner |", b"|-------|:-----:|")
+    wider = wider.replace(b"Requires reward model | owner |", b"Requires reward model | Ada |")
+    marked = adopted(wider)
+    assert without_marks(marked) == wider
+    kto = fake.subject("kto_standard", "kto", title="KTO", notes="")
+    model = build_model([*SUBJECTS, kto], [fake.passing()])
+    text = render_document(marked, model).decode()
+    assert "| Template Key | Method | Status | Model | Notes | owner |\n|-------------|--------|" in text
+    assert "|-------| :-----: |\n" in text
+    assert "| Requires reward model | Ada |\n" in text
+    assert re.search(r"\n\| `kto_standard` \|.*\|  \|  \|\n<!-- runspec:end inventory", text)
+    assert render_document(text.encode(), model).decode() == text
+    assert "| Bob |" in render_document(text.replace("| Ada |", "| Bob |").encode(), model).decode()
+
+
 def test_a_row_of_a_template_without_a_spec_is_kept_and_never_green():
     marked = adopted().replace(
         b"| `dpo_standard`", b"| `kto_standard` | KTO | \xe2\x9c\x85 Working | L | mine |\n| `dpo_standard`"
