@@ -8,10 +8,13 @@ Source: RunPod GPU type documentation and public price readings, collected 2026-
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 Cloud = Literal["SECURE", "COMMUNITY"]
+CUDA_VERSION = "12.8"
+"""What the driver of every machine here can do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,12 @@ class GpuType:
     def price_usd_h(self, cloud: Cloud) -> float | None:
         """Price of one such GPU for an hour in `cloud`; None where it is not offered."""
         return self.secure_usd_h if cloud == "SECURE" else self.community_usd_h
+
+    def max_count(self, cloud: Cloud) -> int:
+        """How many of them the largest machine in `cloud` has."""
+        if not self.price_usd_h(cloud):
+            return 0
+        return 8 if cloud == "SECURE" else 4
 
 
 GPU_TYPES: tuple[GpuType, ...] = (
@@ -87,5 +96,16 @@ GPU_TYPES: tuple[GpuType, ...] = (
     GpuType("Tesla V100-PCIE-32GB", "V100 PCIe 32GB", 32, None, None),
     GpuType("Tesla T4", "T4", 16, None, None),
 )
+
+
+def allows_cuda(version: str, *, exact: Collection[str], floor: str | None) -> bool:
+    """Whether a driver of this version is acceptable: one of `exact`, if there are any, and not below `floor`."""
+    return (not exact or version in exact) and (floor is None or _numbers(version) >= _numbers(floor))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    # Compared as numbers, not as a decimal: 12.11 is above 12.2.
+    return tuple(int(part) for part in version.split("."))
+
 
 GPU_BY_ID: dict[str, GpuType] = {gpu.id: gpu for gpu in GPU_TYPES}

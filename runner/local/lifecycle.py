@@ -66,6 +66,9 @@ class PodRequest:
     mounts: Mapping[str, Any] = field(default_factory=dict)
     registry: str | None = None
     data_center: str = DATA_CENTER
+    global_networking: bool = False
+    start_ssh: bool = False
+    start_jupyter: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,8 @@ class Pod:
     log: PodLog
     env: Mapping[str, str]
     """The whole environment of the container, what the platform adds included; the API shows only the request's."""
+    account_env: Mapping[str, str]
+    """The part of it that the account adds."""
     status: PodStatus = PodStatus.PROVISIONING
     started_at: datetime | None = None
     exit_codes: list[int] = field(default_factory=list)
@@ -188,7 +193,7 @@ class PodHost:
         now = self.clock.now()
         pod_id = _new_pod_id()
         log = PodLog(self.clock.now, self._log_dir / f"{pod_id}.log" if self._log_dir else None)
-        environment = self._environment(pod_id, request) | dict(env(pod_id))
+        account_env = dict(env(pod_id))
         pod = Pod(
             pod_id,
             next(self._numbers),
@@ -196,7 +201,8 @@ class PodHost:
             now,
             usd_h,
             log,
-            environment,
+            self._environment(pod_id, request) | account_env,
+            account_env,
             paid=[Period(now)],
             cannot_start=cannot_start,
             memory_mb=memory_mb,
@@ -260,8 +266,7 @@ class PodHost:
         if not changes_container:
             return
         # What the account adds stays; what the request says may have changed.
-        added = {name: pod.env[name] for name in ("RUNPOD_API_KEY", "RUNSPEC_RUNPOD_URL") if name in pod.env}
-        pod.env = self._environment(pod.id, request) | added
+        pod.env = self._environment(pod.id, request) | dict(pod.account_env)
         if pod.status is PodStatus.RUNNING:
             self.restart(pod)
 

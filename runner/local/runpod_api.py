@@ -6,7 +6,9 @@ Source: RunPod contract and OpenAPI v2 document, read 2026-11.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,7 +52,6 @@ from runner.local.runpod_render import pod_document
 from runner.local.runpod_shelf import Shelf
 from runner.local.web_kit import Handler, json_response, refuse_foreign_hosts
 
-CPU_USD_H_PER_VCPU = 0.035
 MAX_PAGE = 1000
 V1_SUNSET = "Sun, 15 Nov 2026 00:00:00 GMT"
 
@@ -150,7 +151,8 @@ class RunPodApi:
 
     async def create_pod(self, request: web.Request) -> web.Response:
         require_account(request)
-        wish = _read_wish(self._shelf.expanded(await read_object(request)))
+        with _as_problem():
+            wish = read_pod_request(self._shelf.expanded(await read_object(request)), volumes=self._shelf.volumes)
         quirks = quirks_of(request)
         usd_h = self._price(wish) * quirks.cost_factor
         if self._balance() < usd_h:
@@ -160,7 +162,7 @@ class RunPodApi:
         pod = self._host.create(
             wish,
             usd_h=usd_h,
-            env=self._own_key,
+            env=lambda pod_id: self._account_env(pod_id, wish),
             provision_s=quirks.provision_s,
             cannot_start=quirks.cannot_start,
             memory_mb=quirks.memory_mb,
@@ -188,11 +190,11 @@ class RunPodApi:
     async def patch_pod(self, request: web.Request) -> web.Response:
         """Change a pod; what concerns its container restarts it, as on the real platform."""
         require_account(request)
-        pod, body = self._pod(request), await read_object(request)
-        try:
+        pod, body = self._pod(request), self._shelf.expanded(await read_object(request), is_change=True)
+        if pod.status is PodStatus.TERMINATED:
+            raise Problem(404, "pod not found")
+        with _as_problem():
             changed = read_pod_changes(body, pod.request)
-        except BadBody as exc:
-            raise Problem(exc.status, exc.detail, errors=exc.errors) from exc
         self._host.edit(pod, changed, locked=body.get("locked"))
         return json_response(self._document(pod, quirks_of(request)))
 
@@ -322,9 +324,9 @@ class RunPodApi:
     def _price(self, wish: PodRequest) -> float:
         """USD an hour of the whole pod; refuses what is not in stock, in the words used for a lack of machines."""
         if wish.gpu is None:
-            return CPU_USD_H_PER_VCPU * wish.vcpu_count
+            return CPU_TYPES[wish.cpu_flavour or ""].usd_h * wish.vcpu_count
         each = wish.gpu.price_usd_h(wish.cloud)
-        if each is None or not self._settings.offered(wish.gpu.id):
+        if each is None or wish.gpu_count > wish.gpu.max_count(wish.cloud) or not self._settings.offered(wish.gpu.id):
             raise Problem(400, CAPACITY)
         return round(each * wish.gpu_count, 6)
 
@@ -333,9 +335,14 @@ class RunPodApi:
         spent = sum(pod.spent_usd(now) for pod in [*self._host.ended, *self._host.pods()])
         return self._settings.balance_usd - spent
 
-    def _own_key(self, pod_id: str) -> Mapping[str, str]:
+    def _account_env(self, pod_id: str, wish: PodRequest) -> Mapping[str, str]:
         # The platform's own variable beats one of that name in the request.
-        return {"RUNPOD_API_KEY": self._keys.for_pod(pod_id), "RUNSPEC_RUNPOD_URL": self._base_url()}
+        env = {"RUNPOD_API_KEY": self._keys.for_pod(pod_id), "RUNSPEC_RUNPOD_URL": self._base_url()}
+        if wish.start_ssh and self._shelf.ssh_keys and "PUBLIC_KEY" not in wish.env:
+            env["PUBLIC_KEY"] = "\n".join(self._shelf.ssh_keys)
+        if wish.start_jupyter and "JUPYTER_PASSWORD" not in wish.env:
+            env["JUPYTER_PASSWORD"] = secrets.token_urlsafe(16)
+        return env
 
     def _listed(self, quirks: Quirks) -> list[Pod]:
         now = self._clock.now()
@@ -368,9 +375,10 @@ class RunPodApi:
         self._host.terminate(pod)
 
 
-def _read_wish(body: dict[str, Any]) -> PodRequest:
+@contextmanager
+def _as_problem() -> Iterator[None]:
     try:
-        return read_pod_request(body)
+        yield
     except BadBody as exc:
         raise Problem(exc.status, exc.detail, errors=exc.errors) from exc
 

@@ -6,15 +6,17 @@ Source: RunPod OpenAPI v2 document (`CreatePodRequest`), read 2026-11.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
-from runner.local.gpus import GPU_BY_ID, Cloud, GpuType
+from runner.local.faults import CAPACITY
+from runner.local.gpus import CUDA_VERSION, GPU_BY_ID, Cloud, GpuType, allows_cuda
 from runner.local.json_checks import Check, array, integer, mapping_of, nullable, object_of, string, typed
 from runner.local.lifecycle import DATA_CENTER, PodRequest
+from runner.local.runpod_catalog import CPU_TYPES
 from runner.local.web_kit import JSON_ERRORS
 
 IDLE_COMMAND = ("sleep", "infinity")
@@ -29,18 +31,21 @@ class BadBody(Exception):  # noqa: N818  # an answer to the caller, not a fault 
     errors: tuple[str, ...] = ()
 
 
-def read_pod_request(body: object) -> PodRequest:
+def read_pod_request(body: object, *, volumes: Container[str]) -> PodRequest:
     """Turn a decoded JSON body into a request for a pod.
 
+    Args:
+        volumes: ids of the account's network volumes.
     Raises:
-        BadBody: the body breaks the schema (422) or a rule between fields (400).
+        BadBody: the body breaks the schema (422), a rule between fields (400), or names what is not there (404).
     """
     errors = object_of(_CREATE, required=("name",))("$", body)
     if isinstance(body, dict) and "templateId" not in body and "image" not in body:
         errors.append("$: missing property 'image'")
     if errors or not isinstance(body, dict):
         raise BadBody(422, "Request validation failed.", tuple(errors))
-    _check_rules(body)
+    _check_compute(body)
+    _check_mounts(body, volumes)
     gpu, cpu = body.get("gpu"), body.get("cpu")
     cloud: Cloud = body.get("cloud", "SECURE")
     return PodRequest(
@@ -59,6 +64,9 @@ def read_pod_request(body: object) -> PodRequest:
         mounts=dict(body.get("mounts", {})),
         registry=body.get("registry"),
         data_center=(body.get("dataCenterIds") or [DATA_CENTER])[0],
+        global_networking=body.get("globalNetworking", False),
+        start_ssh=body.get("startSsh", False),
+        start_jupyter=body.get("startJupyter", False),
     )
 
 
@@ -66,16 +74,13 @@ def read_pod_changes(body: object, request: PodRequest) -> PodRequest:
     """A pod's request with the changes of a PATCH; `locked` is left to the caller.
 
     Raises:
-        BadBody: the body breaks the schema (422) or a rule (400, 404).
+        BadBody: the body breaks the schema (422) or a rule (400).
     """
     errors = object_of(_UPDATE)("$", body)
     if errors or not isinstance(body, dict):
         raise BadBody(422, "Request validation failed.", tuple(errors))
-    if "templateId" in body:
-        raise BadBody(404, "resource not found")
-    mounts = body.get("mounts", request.mounts)
-    if body.get("mounts") is not None and set(mounts) != set(request.mounts):
-        raise BadBody(400, "the kind of a mount cannot be changed")
+    if body.get("globalNetworking"):
+        _check_global_networking(request.gpu)
     return replace(
         request,
         name=body.get("name", request.name),
@@ -86,23 +91,63 @@ def read_pod_changes(body: object, request: PodRequest) -> PodRequest:
         disk_gb=body.get("disk", request.disk_gb),
         ports=tuple(body.get("ports", request.ports)),
         registry=body.get("registry", request.registry),
-        mounts=dict(mounts),
+        mounts=_moved(body.get("mounts", {}), request.mounts),
+        global_networking=body.get("globalNetworking", request.global_networking),
     )
 
 
-def _check_rules(body: Mapping[str, Any]) -> None:
+def _moved(mounts: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """The mounts after a PATCH: nothing said is nothing changed, and what was mounted stays mounted."""
+    if not mounts:
+        return dict(before)
+    if set(mounts) != set(before) or not all(mounts.values()):
+        raise BadBody(400, "mounts cannot be added, removed or changed in kind")
+    if _volume_ids(mounts) != _volume_ids(before):
+        raise BadBody(400, "the volume of a network mount cannot be changed")
+    return dict(mounts)
+
+
+def _volume_ids(mounts: Mapping[str, Any]) -> list[str]:
+    return [mount["volumeId"] for mount in mounts.get("network", ())]
+
+
+def _check_compute(body: Mapping[str, Any]) -> None:
     if ("gpu" in body) == ("cpu" in body):
         raise BadBody(400, "exactly one of gpu or cpu must be set")
-    if "templateId" in body:
-        raise BadBody(404, "resource not found")
-    gpu, mounts = body.get("gpu", {}), body.get("mounts", {})
-    if "allowedCudaVersions" in gpu and "minCudaVersion" in gpu:
+    if "cpu" in body:
+        _check_cpu(body["cpu"]["id"], body["cpu"]["vcpuCount"])
+    gpu = body.get("gpu", {})
+    if body.get("globalNetworking"):
+        _check_global_networking(_gpu_type(gpu["id"]) if gpu else None)
+    exact, floor = gpu.get("allowedCudaVersions", ()), gpu.get("minCudaVersion")
+    if exact and floor is not None:
         raise BadBody(400, "allowedCudaVersions and minCudaVersion are mutually exclusive")
+    if not allows_cuda(CUDA_VERSION, exact=exact, floor=floor):
+        raise BadBody(400, CAPACITY)
+
+
+def _check_cpu(flavour: str, vcpu_count: int) -> None:
+    cpu = CPU_TYPES.get(flavour)
+    if cpu is None:
+        raise BadBody(400, f"cpu flavor '{flavour}' not found")
+    if vcpu_count.bit_count() != 1:
+        raise BadBody(400, "cpu.vcpuCount must be a power of two")
+    if not cpu.min_vcpu <= vcpu_count <= cpu.max_vcpu:
+        raise BadBody(400, f"cpu flavor '{flavour}' has {cpu.min_vcpu} to {cpu.max_vcpu} vCPUs")
+
+
+def _check_global_networking(gpu: GpuType | None) -> None:
+    if gpu is None or gpu.manufacturer != "NVIDIA":
+        raise BadBody(400, "globalNetworking requires an NVIDIA GPU")
+
+
+def _check_mounts(body: Mapping[str, Any], volumes: Container[str]) -> None:
+    mounts = body.get("mounts", {})
     if "persistent" in mounts and "network" in mounts:
         raise BadBody(400, "mounts.persistent and mounts.network are mutually exclusive")
     if "cpu" in body and "persistent" in mounts:
         raise BadBody(400, "mounts.persistent is not supported on CPU pods")
-    if mounts.get("network"):
+    if any(volume_id not in volumes for volume_id in _volume_ids(mounts)):
         raise BadBody(404, "resource not found")
 
 
@@ -178,5 +223,5 @@ _UPDATE: Mapping[str, Check] = {
         )
     },
     "locked": typed("boolean"),
-    "templateId": string(),
+    "templateId": string(min_length=1),
 }  # fmt: skip

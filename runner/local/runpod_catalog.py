@@ -33,7 +33,7 @@ def gpu_item(gpu: GpuType, *, offered: Callable[[str], bool], with_stock: bool) 
         "secure": secure is not None,
         "community": community is not None,
         "price": {"secure": secure or 0, "community": community or 0},
-        "maxCount": {"secure": 8 if secure else 0, "community": 4 if community else 0},
+        "maxCount": {"secure": gpu.max_count("SECURE"), "community": gpu.max_count("COMMUNITY")},
     }
     if with_stock:
         level = "HIGH" if offered(gpu.id) and (secure or community) else "NONE"
@@ -50,8 +50,10 @@ class CpuType:
     id: str
     name: str
     group: str
-    gib_per_vcpu: float
+    gib_per_vcpu: int
     usd_h: float
+    min_vcpu: int = 2
+    max_vcpu: int = 32
 
 
 CPU_TYPES: Mapping[str, CpuType] = {
@@ -70,7 +72,7 @@ def cpu_item(cpu: CpuType, *, with_stock: bool) -> dict[str, Any]:
         "id": cpu.id,
         "name": cpu.name,
         "group": cpu.group,
-        "vcpu": {"min": 2, "max": 32},
+        "vcpu": {"min": cpu.min_vcpu, "max": cpu.max_vcpu},
         "ramGbPerVcpu": cpu.gib_per_vcpu,
         "price": {"securePerVcpu": cpu.usd_h, "serverlessPerVcpu": cpu.usd_h},
     }
@@ -86,7 +88,7 @@ def data_center_item(include: Collection[str], *, offered: Callable[[str], bool]
         "id": DATA_CENTER,
         "name": "This machine",
         "region": "UNKNOWN",
-        "globalNetwork": False,
+        "globalNetwork": True,
         "networkVolumeTypes": ["STANDARD"],
         "compliance": [],
     }
@@ -108,7 +110,7 @@ def is_wanted(data_center: Mapping[str, Any], query: Mapping[str, str]) -> bool:
         (not regions or data_center["region"] in regions)
         and (not kinds or bool(kinds & set(data_center["networkVolumeTypes"])))
         and _words(query, "compliance") <= set(data_center["compliance"])
-        and query.get("globalNetwork") != "true"
+        and query.get("globalNetwork") != "false"
     )
 
 

@@ -139,14 +139,23 @@ def require_account(request: web.Request) -> None:
         raise Problem(403, "access denied")
 
 
+def check_size(size: int) -> None:
+    """Refuse what is larger than a request may be."""
+    if size > MAX_BODY_BYTES:
+        raise Problem(413, "request body too large")
+
+
 async def read_object(request: web.Request) -> dict[str, Any]:
     """The JSON object in the body.
 
     Raises:
-        Problem: 400 when it is no JSON, 422 when it is no object.
+        Problem: 413 when it is too large, 400 when it is no JSON, 422 when it is no object.
     """
+    content = await request.read()
+    # Not every request says how long it is.
+    check_size(len(content))
     try:
-        body = msgspec.json.decode(await request.read())
+        body = msgspec.json.decode(content)
     except JSON_ERRORS as exc:
         raise Problem(400, "request body is not valid JSON") from exc
     if not isinstance(body, dict):
@@ -200,8 +209,7 @@ async def admit_callers(request: web.Request, handler: Handler) -> web.StreamRes
     if not request.path.startswith("/v2/") or request.path.endswith("/graphql"):
         return await handler(request)
     edge = request.app[EDGE]
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise Problem(413, "request body too large")
+    check_size(request.content_length or 0)
     token = bearer_token(request)
     if token is None:
         raise Problem(401, "missing bearer token")

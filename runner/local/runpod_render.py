@@ -5,16 +5,18 @@ Source: RunPod OpenAPI v2 document (`Pod`), read 2026-11.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 from runner.local.clock import iso
 from runner.local.faults import Quirks
 from runner.local.lifecycle import ACTIONS, Pod, PodRequest
+from runner.local.runpod_catalog import CPU_TYPES
 
 GIB_PER_GPU = 32
 VCPU_PER_GPU = 8
+LOOPBACK = "127.0.0.1"
 Port = Callable[[Pod, int], int]
 
 
@@ -38,17 +40,26 @@ def pod_document(pod: Pod, now: datetime, *, port: Port, quirks: Quirks) -> dict
         "cloud": request.cloud,
         "dataCenterId": request.data_center,
         "cudaVersion": None,
-        "ssh": {"proxy": None, "direct": None},
+        "ssh": {"proxy": None, "direct": _ssh(runtime)},
         "template": None,
         "cost": pod.cost_usd_h,
         "locked": pod.locked,
-        "globalNetworking": {"enabled": False},
+        "globalNetworking": {"enabled": True, "ip": LOOPBACK} if request.global_networking else {"enabled": False},
         "runtime": {} if runtime is None and quirks.empty_runtime else runtime,
         "createdAt": iso(pod.created_at),
         "startedAt": iso(pod.started_at) if pod.started_at else None,
     }
     document |= _compute(request, quirks)
     return _odd(document) if quirks.odd_shape else document
+
+
+def _ssh(runtime: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The way to port 22 of a running pod. Whether an sshd listens there is another matter, as at RunPod."""
+    ports = [port for port in (runtime or {}).get("ports", ()) if (port["private"], port["type"]) == (22, "tcp")]
+    if not ports:
+        return None
+    host, public = ports[0]["ip"], ports[0]["public"]
+    return {"host": host, "port": public, "username": "root", "command": f"ssh root@{host} -p {public}"}
 
 
 def _odd(document: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +71,8 @@ def _odd(document: dict[str, Any]) -> dict[str, Any]:
 
 def _compute(request: PodRequest, quirks: Quirks) -> dict[str, Any]:
     if request.gpu is None:
-        memory = 2 * request.vcpu_count
+        flavour = CPU_TYPES[request.cpu_flavour or ""]
+        memory = flavour.gib_per_vcpu * request.vcpu_count
         return {"cpu": {"id": request.cpu_flavour, "vcpuCount": request.vcpu_count, "memory": memory}}
     count = request.gpu_count if quirks.gpu_count is None else quirks.gpu_count
     return {
@@ -75,7 +87,7 @@ def _runtime(pod: Pod, uptime_s: int, port: Port) -> dict[str, Any]:
     for entry in pod.request.ports:
         private, _, kind = entry.partition("/")
         public = port(pod, int(private))
-        ports.append({"private": int(private), "public": public, "type": kind, "ip": "127.0.0.1"})
+        ports.append({"private": int(private), "public": public, "type": kind, "ip": LOOPBACK})
     return {
         "uptime": uptime_s,
         "gpus": [{"util": 0, "memoryUtil": 0} for _ in range(pod.request.gpu_count)],

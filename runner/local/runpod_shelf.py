@@ -12,12 +12,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from runner.local.clock import Clock, iso
 from runner.local.json_checks import Check, array, integer, mapping_of, nullable, object_of, string, typed
 from runner.local.lifecycle import DATA_CENTER
-from runner.local.runpod_edge import Problem, read_object, require_account
+from runner.local.runpod_edge import Problem, check_size, read_object, require_account
 from runner.local.web_kit import json_response
 
 Record = dict[str, Any]
@@ -90,24 +91,31 @@ class Shelf:
             ("PUT", "/v2/account/ssh-keys", self.put_keys),
         ]
 
-    def expanded(self, body: Record) -> Record:
+    def expanded(self, body: Record, *, is_change: bool = False) -> Record:
         """A request for a pod with what its template says filled in; the request's own values win, `env` key by key.
 
+        Args:
+            is_change: the pod is there already, and keeps its mounts.
         Raises:
-            Problem: 404 when there is no such template.
+            Problem: 404 when there is no such template, 422 for one that is not for pods, 413 when it is too much.
         """
         if not isinstance(body.get("templateId"), str) or not body["templateId"]:
             return body
         template = self.templates.get(body["templateId"])
         if template is None:
             raise Problem(404, "resource not found")
+        if template["serverless"]:
+            errors = ["$.templateId: a serverless template makes no pod"]
+            raise Problem(422, "Request validation failed.", errors=errors)
         defaults = {name: template[name] for name in _CONTAINER if template.get(name)}
-        if template["mounts"]:
+        if template["mounts"] and not is_change and "cpu" not in body:
             defaults["mounts"] = template["mounts"]
         own = {name: value for name, value in body.items() if name != "templateId"}
         if isinstance(own.get("env"), dict):
             own["env"] = {**template["env"], **own["env"]}
-        return {**defaults, **own}
+        whole = {**defaults, **own}
+        check_size(len(msgspec.json.encode(whole)))
+        return whole
 
     async def create_template(self, request: web.Request) -> web.Response:
         body = await _read(request, CREATE_TEMPLATE)
