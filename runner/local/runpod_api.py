@@ -19,17 +19,9 @@ from runner.local.clock import Clock
 from runner.local.faults import CAPACITY, FaultPlan, Quirks, fault_middleware, quirks_of
 from runner.local.gpus import GPU_BY_ID
 from runner.local.lifecycle import ACTIONS, DATA_CENTER, Pod, PodHost, PodRequest, PodStatus
+from runner.local.runpod_billing import billing_for_pods, billing_in_all, billing_of_nothing
 from runner.local.runpod_body import BadBody, read_pod_changes, read_pod_request
-from runner.local.runpod_catalog import (
-    CPU_TYPES,
-    billing_for_pods,
-    billing_in_all,
-    billing_of_nothing,
-    cpu_item,
-    data_center_item,
-    gpu_item,
-    is_wanted,
-)
+from runner.local.runpod_catalog import CPU_TYPES, cpu_item, data_center_item, gpu_item, is_wanted, stock_wanted
 from runner.local.runpod_edge import (
     CALLER,
     DEFAULT_WINDOWS,
@@ -47,12 +39,12 @@ from runner.local.runpod_edge import (
     require_account,
 )
 from runner.local.runpod_logs import LogStreams
+from runner.local.runpod_pages import PAGING, paged
 from runner.local.runpod_query import check_query
 from runner.local.runpod_render import pod_document
 from runner.local.runpod_shelf import Shelf
 from runner.local.web_kit import Handler, json_response, refuse_foreign_hosts
 
-MAX_PAGE = 1000
 V1_SUNSET = "Sun, 15 Nov 2026 00:00:00 GMT"
 
 
@@ -171,18 +163,13 @@ class RunPodApi:
         return json_response(self._document(pod, quirks), status=201)
 
     async def list_pods(self, request: web.Request) -> web.Response:
-        check_query(request, runpod_query.PODS)
+        check_query(request, {**runpod_query.PODS, **PAGING})
         caller, quirks = request[CALLER], quirks_of(request)
         pods = self._listed(quirks)
         if not caller.is_account:
             pods = [pod for pod in pods if pod.id == caller.pod_id]
-        page, next_cursor = _page(pods, request)
-        return json_response(
-            {
-                "pods": [self._document(pod, quirks) for pod in page],
-                "pagination": {"nextCursor": next_cursor, "hasNextPage": next_cursor is not None},
-            }
-        )
+        page, pagination = paged(pods, request.query, key=lambda pod: f"{pod.number:012d}")
+        return json_response({"pods": [self._document(pod, quirks) for pod in page], "pagination": pagination})
 
     async def get_pod(self, request: web.Request) -> web.Response:
         return json_response(self._document(self._pod(request), quirks_of(request)))
@@ -228,21 +215,20 @@ class RunPodApi:
 
     async def list_gpus(self, request: web.Request) -> web.Response:
         check_query(request, runpod_query.GPUS)
-        with_stock = _wants_availability(request)
-        gpus = [gpu_item(gpu, offered=self._settings.offered, with_stock=with_stock) for gpu in GPU_BY_ID.values()]
-        return json_response({"gpus": gpus})
+        stock, offered = stock_wanted(request.query), self._settings.offered
+        gpus = [] if stock is not None and not stock.is_here else GPU_BY_ID.values()
+        return json_response({"gpus": [gpu_item(gpu, offered=offered, stock=stock) for gpu in gpus]})
 
     async def get_gpu(self, request: web.Request) -> web.Response:
         check_query(request, runpod_query.GPUS)
         gpu = GPU_BY_ID.get(request.match_info["id"])
         if gpu is None:
             raise Problem(404, "resource not found")
-        with_stock = _wants_availability(request)
-        return json_response(gpu_item(gpu, offered=self._settings.offered, with_stock=with_stock))
+        return json_response(gpu_item(gpu, offered=self._settings.offered, stock=stock_wanted(request.query)))
 
     async def list_cpus(self, request: web.Request) -> web.Response:
         check_query(request, runpod_query.CPUS)
-        with_stock = _wants_availability(request)
+        with_stock = stock_wanted(request.query) is not None
         return json_response({"cpus": [cpu_item(cpu, with_stock=with_stock) for cpu in CPU_TYPES.values()]})
 
     async def get_cpu(self, request: web.Request) -> web.Response:
@@ -250,7 +236,7 @@ class RunPodApi:
         cpu = CPU_TYPES.get(request.match_info["id"])
         if cpu is None:
             raise Problem(404, "resource not found")
-        return json_response(cpu_item(cpu, with_stock=_wants_availability(request)))
+        return json_response(cpu_item(cpu, with_stock=stock_wanted(request.query) is not None))
 
     async def list_data_centers(self, request: web.Request) -> web.Response:
         check_query(request, runpod_query.DATA_CENTERS)
@@ -390,30 +376,3 @@ def _graphql_error(message: str, code: str) -> web.Response:
 
 def _included(request: web.Request) -> frozenset[str]:
     return frozenset(request.query.get("include", "").split(","))
-
-
-def _wants_availability(request: web.Request) -> bool:
-    wanted = "AVAILABILITY" in request.query.get("include", "").split(",")
-    if wanted != ("product" in request.query):
-        raise Problem(400, "include=AVAILABILITY and product must be given together")
-    return wanted
-
-
-def _page(pods: list[Pod], request: web.Request) -> tuple[list[Pod], str | None]:
-    try:
-        limit = int(request.query.get("limit", MAX_PAGE))
-    except ValueError:
-        limit = 0
-    if not 1 <= limit <= MAX_PAGE:
-        errors = [f"$.limit: want an integer from 1 to {MAX_PAGE}"]
-        raise Problem(422, "Request validation failed.", errors=errors)
-    cursor, start = request.query.get("cursor"), 0
-    if cursor:
-        # A pod may be gone when its cursor comes back, so the cursor is its place in the order of creation.
-        start = next((i for i, pod in enumerate(pods) if _cursor(pod) > cursor), len(pods))
-    page = pods[start : start + limit]
-    return page, _cursor(page[-1]) if start + limit < len(pods) else None
-
-
-def _cursor(pod: Pod) -> str:
-    return f"{pod.number:012d}"

@@ -1,28 +1,76 @@
-"""GPU catalog and pod billing of the embedded RunPod.
+"""What the embedded RunPod offers: GPUs, CPUs and the one data center.
 
-Source: RunPod OpenAPI v2 document (`GpuType`, `ListPodBillingResponse`), read 2026-11.
+Source: RunPod OpenAPI v2 document (`GpuType`, `CpuType`, `DataCenter`, filters of stock), read 2026-11.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from runner.local.clock import iso, parse_iso
-from runner.local.gpus import GPU_TYPES, GpuType
-from runner.local.lifecycle import DATA_CENTER, Pod
+from runner.local.gpus import CUDA_VERSION, GPU_TYPES, Cloud, GpuType, allows_cuda
+from runner.local.lifecycle import DATA_CENTER
 from runner.local.runpod_edge import Problem
 
-BUCKETS: Mapping[str, timedelta] = {
-    "hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7),
-    "month": timedelta(days=30), "year": timedelta(days=365),
-}  # fmt: skip
+COUNTRY = "US"
+_ONLY_WITH_STOCK = ("product", "count", "cloud", "countryCodes", "cudaVersions", "minCudaVersion", "vcpuCount")
 
 
-def gpu_item(gpu: GpuType, *, offered: Callable[[str], bool], with_stock: bool) -> dict[str, Any]:
-    """One catalog entry. A price of 0 beside a false flag is the vendor's placeholder, not a gift."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stock:
+    """The pod that a question about availability is about."""
+
+    cloud: Cloud = "SECURE"
+    count: int = 1
+    countries: frozenset[str] = frozenset()
+    cuda_versions: frozenset[str] = frozenset()
+    min_cuda_version: str | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this machine stands in one of the wanted countries."""
+        return not self.countries or COUNTRY in self.countries
+
+    def has(self, gpu: GpuType) -> bool:
+        """Whether there is a machine for that pod."""
+        return (
+            self.is_here
+            and self.count <= gpu.max_count(self.cloud)
+            and allows_cuda(CUDA_VERSION, exact=self.cuda_versions, floor=self.min_cuda_version)
+        )
+
+
+def stock_wanted(query: Mapping[str, str]) -> Stock | None:
+    """What a checked query wants to know about availability; None when it does not ask.
+
+    Raises:
+        Problem: 400 for filters that make sense only with it, or not together.
+    """
+    if "AVAILABILITY" not in query.get("include", "").split(","):
+        if given := [name for name in _ONLY_WITH_STOCK if name in query]:
+            raise Problem(400, f"{given[0]} is valid only with include=AVAILABILITY")
+        return None
+    if "product" not in query:
+        raise Problem(400, "product is required with include=AVAILABILITY")
+    if "cudaVersions" in query and "minCudaVersion" in query:
+        raise Problem(400, "cudaVersions and minCudaVersion are mutually exclusive")
+    if int(query.get("vcpuCount", 2)).bit_count() != 1:
+        raise Problem(400, "vcpuCount must be a power of two")
+    return Stock(
+        cloud="COMMUNITY" if query.get("cloud") == "COMMUNITY" else "SECURE",
+        count=int(query.get("count", 1)),
+        countries=frozenset(_words(query, "countryCodes")),
+        cuda_versions=frozenset(_words(query, "cudaVersions")),
+        min_cuda_version=query.get("minCudaVersion"),
+    )
+
+
+def gpu_item(gpu: GpuType, *, offered: Callable[[str], bool], stock: Stock | None) -> dict[str, Any]:
+    """One catalog entry, with its availability when `stock` is wanted.
+
+    A price of 0 beside a false flag is the vendor's placeholder, not a gift.
+    """
     secure, community = gpu.secure_usd_h, gpu.community_usd_h
     item: dict[str, Any] = {
         "id": gpu.id,
@@ -35,11 +83,13 @@ def gpu_item(gpu: GpuType, *, offered: Callable[[str], bool], with_stock: bool) 
         "price": {"secure": secure or 0, "community": community or 0},
         "maxCount": {"secure": gpu.max_count("SECURE"), "community": gpu.max_count("COMMUNITY")},
     }
-    if with_stock:
-        level = "HIGH" if offered(gpu.id) and (secure or community) else "NONE"
+    if stock is not None:
+        is_free = stock.has(gpu)
+        level = "HIGH" if is_free and offered(gpu.id) else "NONE"
         item["availability"] = level
-        item["dataCenters"] = [{"id": DATA_CENTER, "name": "This machine", "availability": level}]
-        item["cudaVersions"] = [{"version": "12.8", "available": level != "NONE"}]
+        if is_free:
+            item["dataCenters"] = [{"id": DATA_CENTER, "name": "This machine", "availability": level}]
+            item["cudaVersions"] = [{"version": CUDA_VERSION, "available": level != "NONE"}]
     return item
 
 
@@ -116,126 +166,3 @@ def is_wanted(data_center: Mapping[str, Any], query: Mapping[str, str]) -> bool:
 
 def _words(query: Mapping[str, str], name: str) -> set[str]:
     return set(filter(None, query.get(name, "").split(",")))
-
-
-_NOTHING: Mapping[str, tuple[tuple[str, ...], str | None]] = {
-    "serverless": (("gpuAmount", "cpuAmount", "diskAmount", "feeAmount"), "uniqueServerlessCount"),
-    "endpoints": ((), None),
-    "network-volumes": (("standardAmount", "highPerformanceAmount"), "uniqueNetworkVolumeCount"),
-    "clusters": (("gpuAmount", "diskAmount", "networkingAmount"), "uniqueClusterCount"),
-}
-_ALL_AMOUNTS = (
-    "podGpuAmount", "podCpuAmount", "podDiskAmount", "serverlessGpuAmount", "serverlessCpuAmount",
-    "serverlessDiskAmount", "serverlessFeeAmount", "storageStandardAmount", "storageHighPerformanceAmount",
-    "endpointAmount", "clusterGpuAmount", "clusterDiskAmount", "clusterNetworkingAmount",
-)  # fmt: skip
-
-
-def billing_of_nothing(kind: str, query: Mapping[str, str], now: datetime) -> dict[str, Any]:
-    """The bill for what an account here never has: empty, in the form of its kind."""
-    amounts, counted = _NOTHING[kind]
-    metadata: dict[str, Any] = {
-        "query": _asked(query, now),
-        "recordCount": 0,
-        "totals": dict.fromkeys(("totalAmount", *amounts), 0.0),
-    }
-    if counted is not None:
-        metadata[counted] = 0
-    return {"records": [], "metadata": metadata}
-
-
-def billing_in_all(pods: Iterable[Pod], query: Mapping[str, str], now: datetime) -> dict[str, Any]:
-    """Cost of everything by bucket; here that is the pods."""
-    by_start: dict[tuple[str, str], dict[str, Any]] = {}
-    for record in billing_for_pods(pods, query, now)["records"]:
-        key = (record["startTime"], record["endTime"])
-        bucket = by_start.setdefault(
-            key, {"startTime": key[0], "endTime": key[1], **dict.fromkeys(("totalAmount", *_ALL_AMOUNTS), 0.0)}
-        )
-        for ours, theirs in (
-            ("totalAmount", "totalAmount"), ("podGpuAmount", "gpuAmount"), ("podCpuAmount", "cpuAmount"),
-        ):  # fmt: skip
-            bucket[ours] = round(bucket[ours] + record[theirs], 9)
-    records = [by_start[key] for key in sorted(by_start)]
-    totals = {name: round(sum(record[name] for record in records), 9) for name in ("totalAmount", *_ALL_AMOUNTS)}
-    metadata = {"query": _asked(query, now), "recordCount": len(records), "totals": totals}
-    return {"records": records, "metadata": metadata}
-
-
-def _asked(query: Mapping[str, str], now: datetime) -> dict[str, str]:
-    size = query.get("bucketSize", "day")
-    start, end = _span(query, now, BUCKETS[size])
-    return {"startTime": iso(start), "endTime": iso(end), "bucketSize": size}
-
-
-def billing_for_pods(pods: Iterable[Pod], query: Mapping[str, str], now: datetime) -> dict[str, Any]:
-    """Cost per pod and bucket. Buckets longer than an hour begin at midnight UTC.
-
-    Raises:
-        Problem: 400 or 422 for a bad query.
-    """
-    size = query.get("bucketSize", "day")
-    if size not in BUCKETS:
-        raise Problem(422, "Request validation failed.", errors=["$.bucketSize: unknown bucket size"])
-    start, end = _span(query, now, BUCKETS[size])
-    records: list[dict[str, Any]] = []
-    for pod in pods:
-        if query.get("podId", pod.id) == pod.id:
-            records += _records(pod, start, end, BUCKETS[size], now)
-    totals = {key: round(sum(r[key] for r in records), 9) for key in _amounts(0, gpu=True)}
-    asked = {"startTime": iso(start), "endTime": iso(end), "bucketSize": size, "podId": query.get("podId")}
-    return {
-        "records": records,
-        "metadata": {
-            "query": asked,
-            "recordCount": len(records),
-            "uniquePodCount": len({record["podId"] for record in records}),
-            "totals": totals,
-        },
-    }
-
-
-def _span(query: Mapping[str, str], now: datetime, bucket: timedelta) -> tuple[datetime, datetime]:
-    if "lastN" in query and ("startTime" in query or "endTime" in query):
-        raise Problem(400, "lastN and startTime/endTime are mutually exclusive")
-    try:
-        end = parse_iso(_plus(query["endTime"])) if "endTime" in query else now
-        if "lastN" in query:
-            start = end - bucket * (int(query["lastN"]) - 1)
-        else:
-            start = parse_iso(_plus(query["startTime"])) if "startTime" in query else end - timedelta(days=30)
-    except (ValueError, OverflowError) as exc:
-        raise Problem(422, "Request validation failed.", errors=[f"$: {exc}"]) from exc
-    return _floor(start, bucket), max(_floor(end, bucket), _floor(start, bucket)) + bucket
-
-
-def _plus(stamp: str) -> str:
-    # A plus sign that nobody encoded arrives as a space.
-    return stamp.replace(" ", "+").upper()
-
-
-def _floor(moment: datetime, bucket: timedelta) -> datetime:
-    moment = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    return moment if bucket < timedelta(days=1) else moment.replace(hour=0)
-
-
-def _records(pod: Pod, start: datetime, end: datetime, bucket: timedelta, now: datetime) -> Iterable[dict[str, Any]]:
-    first = max(start, _floor(pod.created_at, bucket))
-    while first < min(end, now):
-        last = first + bucket
-        seconds = sum(_overlap_s(p.start, p.end or now, first, last) for p in pod.paid)
-        if seconds > 0:
-            amounts = _amounts(pod.usd_h * seconds / 3600, gpu=pod.request.gpu is not None)
-            yield {"startTime": iso(first), "endTime": iso(last), "podId": pod.id, **amounts}
-        first = last
-
-
-def _overlap_s(start: datetime, end: datetime, first: datetime, last: datetime) -> float:
-    return max(0.0, (min(end, last) - max(start, first)).total_seconds())
-
-
-def _amounts(usd: float, *, gpu: bool) -> dict[str, float]:
-    usd = round(usd, 9)
-    return {
-        "totalAmount": usd, "gpuAmount": usd if gpu else 0.0, "cpuAmount": 0.0 if gpu else usd, "diskAmount": 0.0,
-    }  # fmt: skip

@@ -25,10 +25,12 @@ def text(_value: str) -> str:
     return ""
 
 
-def at_least(minimum: int) -> Rule:
+def whole_number(minimum: int, maximum: int | None = None) -> Rule:
     def check(value: str) -> str:
         if not re.fullmatch(r"-?\d{1,18}", value, re.ASCII):
             return "want integer"
+        if maximum is not None and int(value) > maximum:
+            return f"maximum: want {maximum}"
         return "" if int(value) >= minimum else f"minimum: want {minimum}"
 
     return check
@@ -70,11 +72,11 @@ def moment(value: str) -> str:
 VERSION = r"\d+\.\d+"
 CATALOG: Mapping[str, Rule] = {"include": listed(one_of("AVAILABILITY"), most=1)}
 GPUS: Mapping[str, Rule] = {
-    **CATALOG, "product": listed(one_of("POD", "CLUSTER", "SERVERLESS")), "count": at_least(1),
+    **CATALOG, "product": listed(one_of("POD", "CLUSTER", "SERVERLESS")), "count": whole_number(1),
     "cloud": one_of("SECURE", "COMMUNITY"), "countryCodes": listed(matching("[A-Z]{2}")),
     "cudaVersions": listed(matching(VERSION)), "minCudaVersion": matching(r"\d+(\.\d+)?"),
 }  # fmt: skip
-CPUS: Mapping[str, Rule] = {**CATALOG, "product": listed(one_of("POD", "SERVERLESS")), "vcpuCount": at_least(2)}
+CPUS: Mapping[str, Rule] = {**CATALOG, "product": listed(one_of("POD", "SERVERLESS")), "vcpuCount": whole_number(2)}
 COMPLIANCE = (
     "GDPR", "ISO_IEC_27001", "ISO_14001", "PCI_DSS", "HITRUST", "SOC_1_TYPE_2", "SOC_2_TYPE_2", "SOC_3_TYPE_2",
     "ITAR", "FISMA_HIGH", "HIPAA", "RENEWABLE",
@@ -90,7 +92,7 @@ DATA_CENTERS: Mapping[str, Rule] = {
 PODS: Mapping[str, Rule] = {"includeClusterPods": boolean}
 BILLING: Mapping[str, Rule] = {
     "startTime": moment, "endTime": moment, "bucketSize": one_of("hour", "day", "week", "month", "year"),
-    "lastN": at_least(1),
+    "lastN": whole_number(1),
 }  # fmt: skip
 CATALOG_TEMPLATES: Mapping[str, Rule] = {"source": one_of("official", "verified", "community")}
 

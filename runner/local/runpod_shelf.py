@@ -19,6 +19,8 @@ from runner.local.clock import Clock, iso
 from runner.local.json_checks import Check, array, integer, mapping_of, nullable, object_of, string, typed
 from runner.local.lifecycle import DATA_CENTER
 from runner.local.runpod_edge import Problem, check_size, read_object, require_account
+from runner.local.runpod_pages import PAGING, paged
+from runner.local.runpod_query import check_query
 from runner.local.web_kit import json_response
 
 Record = dict[str, Any]
@@ -186,8 +188,10 @@ class Shelf:
     def _list(self, name: str, records: Mapping[str, Record]) -> Any:
         async def handler(request: web.Request) -> web.Response:
             require_account(request)
-            pagination = {"nextCursor": None, "hasNextPage": False}
-            return json_response({name: list(records.values()), "pagination": pagination})
+            check_query(request, PAGING)
+            # An id ends in its number, so records are in the order of their ids.
+            page, pagination = paged(list(records.values()), request.query, key=lambda record: str(record["id"]))
+            return json_response({name: page, "pagination": pagination})
 
         return handler
 

@@ -168,3 +168,103 @@ async def test_the_accounts_keys_reach_pods_that_start_ssh_and_are_shown_nowhere
     await runpod("PATCH", f"/pods/{pod['id']}", json={"env": {"NEW": "1"}})
     await clock.advance(5)
     assert stage.specs[-1].env["PUBLIC_KEY"] == key
+
+
+STOCK = "/catalog/gpus?include=AVAILABILITY&product=POD"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "gpus?count=2", "gpus?cloud=COMMUNITY", "gpus?countryCodes=US", "gpus?cudaVersions=12.8",
+        "gpus?minCudaVersion=12", f"gpus/{A4000}?count=2", "cpus?vcpuCount=4",
+        "gpus?include=AVAILABILITY&product=POD&cudaVersions=12.8&minCudaVersion=12",
+        "cpus?include=AVAILABILITY&product=POD&vcpuCount=3",
+    ],
+)  # fmt: skip
+async def test_a_filter_of_stock_without_stock_or_sense_is_400(runpod, query):
+    assert (await runpod("GET", f"/catalog/{query}")).status == 400
+
+
+@pytest.mark.parametrize(
+    ("query", "level"),
+    [
+        ("", "HIGH"),
+        ("&count=8", "HIGH"),
+        ("&count=9", "NONE"),
+        ("&cloud=COMMUNITY&count=5", "NONE"),
+        ("&cudaVersions=12.8,12.6", "HIGH"),
+        ("&cudaVersions=12.6", "NONE"),
+        ("&minCudaVersion=12", "HIGH"),
+        ("&minCudaVersion=12.11", "NONE"),
+        ("&countryCodes=FR,US", "HIGH"),
+        ("&countryCodes=FR", "NONE"),
+    ],
+)
+async def test_stock_is_that_of_the_pod_one_would_ask_for(runpod, query, level):
+    item = (await runpod("GET", f"/catalog/gpus/{A4000}?include=AVAILABILITY&product=POD{query}")).body
+    assert item["availability"] == level
+
+
+async def test_a_gpu_of_the_other_cloud_is_not_in_stock(runpod):
+    offers = (await runpod("GET", STOCK + "&cloud=SECURE")).body["gpus"]
+    assert {offer["availability"] for offer in offers if not offer["secure"]} == {"NONE"}
+
+
+async def test_a_country_without_machines_has_no_gpus(runpod):
+    assert (await runpod("GET", STOCK + "&countryCodes=FR")).body["gpus"] == []
+    assert "dataCenters" not in (await runpod("GET", f"/catalog/gpus/{A4000}{STOCK[13:]}&countryCodes=FR")).body
+
+
+@pytest.mark.parametrize(
+    ("query", "start", "end"),
+    [
+        ("startTime=2025-05-01T00:00:00Z&endTime=2025-06-01T00:00:00Z", "2025-05-01T00", "2025-06-01T00"),
+        ("startTime=2025-05-01T10:30:00Z&endTime=2025-06-01T00:00:01Z", "2025-05-01T00", "2025-06-02T00"),
+        ("bucketSize=hour&lastN=3", "2025-12-31T22", "2026-01-01T01"),
+        ("bucketSize=week&lastN=1", "2025-12-29T00", "2026-01-05T00"),
+        ("bucketSize=month&lastN=3", "2025-11-01T00", "2026-02-01T00"),
+        ("bucketSize=month&startTime=2025-05-20T00:00:00Z&endTime=2025-06-01T00:00:00Z",
+         "2025-05-01T00", "2025-06-01T00"),
+        ("bucketSize=year&lastN=2", "2025-01-01T00", "2027-01-01T00"),
+    ],
+)  # fmt: skip
+async def test_a_bill_covers_whole_buckets_of_the_calendar(runpod, query, start, end):
+    asked = (await runpod("GET", f"/billing/pods?{query}")).body["metadata"]["query"]
+    assert (asked["startTime"], asked["endTime"]) == (f"{start}:00:00.000Z", f"{end}:00:00.000Z")
+
+
+async def test_the_months_of_a_bill_begin_on_their_first_day(runpod, clock):
+    await created(runpod, WISH)
+    await clock.advance(40 * 86_400)
+    records = (await runpod("GET", "/billing/pods?bucketSize=month&lastN=2")).body["records"]
+    assert [record["startTime"][:10] for record in records] == ["2026-01-01", "2026-02-01"]
+    assert [record["endTime"][:10] for record in records] == ["2026-02-01", "2026-03-01"]
+    assert [record["totalAmount"] for record in records] == [pytest.approx(0.25 * 24 * days) for days in (31, 9)]
+
+
+async def test_a_span_that_no_calendar_has_is_422(runpod):
+    for size in ("hour", "month", "year"):
+        assert (await runpod("GET", f"/billing/pods?bucketSize={size}&lastN=999999999999999999")).status == 422
+        late = "startTime=9999-12-31T23:59:59Z&endTime=9999-12-31T23:59:59Z"
+        assert (await runpod("GET", f"/billing/pods?bucketSize={size}&{late}")).status == 422
+
+
+@pytest.mark.parametrize(
+    ("path", "wrapper", "body"),
+    [
+        ("/templates", "templates", {"image": "i"}),
+        ("/network-volumes", "networkVolumes", {"size": 10, "dataCenter": "US-LOCAL-1"}),
+        ("/registries", "registries", {"username": "u", "password": "p"}),
+    ],
+)
+async def test_every_list_comes_in_pages(runpod, path, wrapper, body):
+    ids = [(await runpod("POST", path, json={**body, "name": f"n{n}"})).body["id"] for n in range(3)]
+    first = (await runpod("GET", f"{path}?limit=2")).body
+    assert [item["id"] for item in first[wrapper]] == ids[:2]
+    assert first["pagination"]["hasNextPage"] is True
+    rest = (await runpod("GET", f"{path}?limit=2&cursor={first['pagination']['nextCursor']}")).body
+    assert [item["id"] for item in rest[wrapper]] == ids[2:]
+    assert rest["pagination"] == {"nextCursor": None, "hasNextPage": False}
+    for limit in ("0", "1001", "x", "1_0"):
+        assert (await runpod("GET", f"{path}?limit={limit}")).status == 422
