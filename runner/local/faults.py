@@ -63,6 +63,8 @@ class Quirks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """Pods are shown as older and newer servers do: fields nobody knows, the price as text, times in another form."""
     refuse_own_key: bool = False
     """A pod's own key may not end its pod."""
+    minute_quota: int | None = None
+    """The account may make this many requests a minute."""
     orphan_pod: bool = False
     """The lab's deploy fails after it has created the pod, and forgets the pod (trap T-01)."""
     broken_bootstrap: bool = False
@@ -134,6 +136,7 @@ PRESETS: dict[str, What] = {
         headers={"Retry-After": "1", "RateLimit": '"minute";r=0;t=1'},
         body={"title": "Too Many Requests", "status": 429, "detail": "rate limit exceeded for the minute window"},
     ),
+    "small-quota": What(quirks=Quirks(minute_quota=10)),
     "error-before": What(status=500),
     "error-after": What(status=500, at="after"),
     "reset-before": What(drop="before"),

@@ -297,9 +297,9 @@ class RunPodApi:
         given = variables.get("podId") if isinstance(variables, dict) else None
         pod = self._host.get(written[1] if written else str(given))
         if not caller.is_account and (quirks.refuse_own_key or pod is None or caller.pod_id != pod.id):
-            return _graphql_error("Unauthorized", "UNAUTHORIZED")
+            return _graphql_error("Unauthorized", "UNAUTHORIZED", path="podTerminate")
         if pod is None or pod.status is PodStatus.TERMINATED:
-            return _graphql_error("pod not found to terminate", "NOT_FOUND")
+            return _graphql_error("pod not found to terminate", "POD_NOT_FOUND", path="podTerminate")
         self._host.terminate(pod)
         return json_response({"data": {"podTerminate": None}})
 
@@ -369,9 +369,11 @@ def _as_problem() -> Iterator[None]:
         raise Problem(exc.status, exc.detail, errors=exc.errors) from exc
 
 
-def _graphql_error(message: str, code: str) -> web.Response:
+def _graphql_error(message: str, code: str, *, path: str | None = None) -> web.Response:
     """GraphQL answers 200 to everything."""
-    return json_response({"errors": [{"message": message, "extensions": {"code": code}}]})
+    where: dict[str, Any] = {} if path is None else {"path": [path]}
+    body: dict[str, Any] = {"errors": [{"message": message, **where, "extensions": {"code": code}}]}
+    return json_response(body if path is None else {**body, "data": {path: None}})
 
 
 def _included(request: web.Request) -> frozenset[str]:

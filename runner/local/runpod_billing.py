@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from runner.local.clock import iso, parse_iso
+from runner.local.clock import iso
 from runner.local.lifecycle import Pod
 from runner.local.runpod_edge import Problem
+from runner.local.runpod_query import read_moment
 
 DEFAULT_SPAN = timedelta(days=30)
 STEPS: Mapping[str, timedelta] = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}
@@ -100,19 +101,14 @@ def _span(query: Mapping[str, str], now: datetime, size: str) -> tuple[datetime,
         if "lastN" in query:
             current = _floor(now, size)
             return _moved(current, size, 1 - int(query["lastN"])), _moved(current, size, 1)
-        end = parse_iso(_plus(query["endTime"])) if "endTime" in query else now
-        start = _floor(parse_iso(_plus(query["startTime"])) if "startTime" in query else end - DEFAULT_SPAN, size)
+        end = read_moment(query["endTime"]) if "endTime" in query else now
+        start = _floor(read_moment(query["startTime"]) if "startTime" in query else end - DEFAULT_SPAN, size)
         last = _floor(end, size)
         if last < end or last <= start:
             last = _moved(max(last, start), size, 1)
     except (ValueError, OverflowError) as exc:
         raise Problem(422, "Request validation failed.", errors=[f"$: {exc}"]) from exc
     return start, last
-
-
-def _plus(stamp: str) -> str:
-    # A plus sign that nobody encoded arrives as a space.
-    return stamp.replace(" ", "+").upper()
 
 
 def _floor(moment: datetime, size: str) -> datetime:

@@ -20,6 +20,7 @@ import msgspec
 from aiohttp import web
 
 from runner.local.clock import Clock
+from runner.local.faults import quirks_of
 from runner.local.web_kit import JSON_ERRORS, bearer_token, json_response
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -76,9 +77,18 @@ class RateLimit:
 
     def __init__(self, windows: Sequence[tuple[str, int, int]]) -> None:
         self._windows = [_Window(name, quota, seconds) for name, quota, seconds in windows]
+        self._agreed = {window.name: window.quota for window in self._windows}
 
-    def take(self, now: datetime) -> Problem | None:
-        """Count one request; the refusal when a window is used up (which then does not count)."""
+    def take(self, now: datetime, *, minute_quota: int | None = None) -> Problem | None:
+        """Count one request; the refusal when a window is used up (which then does not count).
+
+        Args:
+            minute_quota: what the window of a minute holds for now, where that is not what it was made with.
+        """
+        for window in self._windows:
+            window.quota = self._agreed[window.name]
+            if window.name == "minute" and minute_quota is not None:
+                window.quota = minute_quota
         for window in self._windows:
             window.roll(now)
         for window in self._windows:
@@ -94,7 +104,7 @@ class RateLimit:
 
     def headers(self, now: datetime) -> dict[str, str]:
         """`RateLimit` and `RateLimit-Policy` as they stand."""
-        left = (f'"{w.name}";r={w.quota - w.used};t={w.resets_in_s(now)}' for w in self._windows)
+        left = (f'"{w.name}";r={max(0, w.quota - w.used)};t={w.resets_in_s(now)}' for w in self._windows)
         policy = (f'"{w.name}";q={w.quota};w={w.seconds}' for w in self._windows)
         return {"RateLimit": ", ".join(left), "RateLimit-Policy": ", ".join(policy)}
 
@@ -217,7 +227,7 @@ async def admit_callers(request: web.Request, handler: Handler) -> web.StreamRes
     if caller is None:
         raise Problem(401, "invalid bearer token")
     request[CALLER] = caller
-    refusal = edge.limit.take(edge.clock.now())
+    refusal = edge.limit.take(edge.clock.now(), minute_quota=quirks_of(request).minute_quota)
     if refusal is not None:
         raise refusal
     return await handler(request)

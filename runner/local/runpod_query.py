@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
 from aiohttp import web
 
@@ -59,14 +60,19 @@ def listed(rule: Rule, *, most: int | None = None) -> Rule:
 
 
 def moment(value: str) -> str:
-    # A plus sign that nobody encoded arrives as a space.
     if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+ -]\d\d:\d\d)", value, re.ASCII | re.IGNORECASE):
         return "want date-time"
     try:
-        parse_iso(value.replace(" ", "+").upper())
+        read_moment(value)
     except ValueError:
         return "want date-time"
     return ""
+
+
+def read_moment(value: str) -> datetime:
+    """The time that a checked value names."""
+    # A plus sign that nobody encoded arrives as a space.
+    return parse_iso(value.replace(" ", "+").upper())
 
 
 VERSION = r"\d+\.\d+"
@@ -93,6 +99,9 @@ PODS: Mapping[str, Rule] = {"includeClusterPods": boolean}
 BILLING: Mapping[str, Rule] = {
     "startTime": moment, "endTime": moment, "bucketSize": one_of("hour", "day", "week", "month", "year"),
     "lastN": whole_number(1),
+}  # fmt: skip
+LOGS: Mapping[str, Rule] = {
+    "source": one_of("container", "system"), "tail": whole_number(0, 5000), "since": moment,
 }  # fmt: skip
 CATALOG_TEMPLATES: Mapping[str, Rule] = {"source": one_of("official", "verified", "community")}
 

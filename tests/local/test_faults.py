@@ -269,6 +269,7 @@ ROWS = {
     "capacity": "capacity",
     "balance": "balance",
     "rate limit": "rate-limit",
+    "rate limit, configurable windows": "small-quota",
     "retired API": "gone",
     "lagging list": "list-lag",
     "lagging delete": "delete-lag",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.local.faults import CAPACITY
+from runner.local.faults import CAPACITY, parse_rules
 
 A4000 = "NVIDIA RTX A4000"
 WISH = {"name": "t", "image": "img", "gpu": {"id": A4000, "count": 1}}
@@ -268,3 +268,46 @@ async def test_every_list_comes_in_pages(runpod, path, wrapper, body):
     assert rest["pagination"] == {"nextCursor": None, "hasNextPage": False}
     for limit in ("0", "1001", "x", "1_0"):
         assert (await runpod("GET", f"{path}?limit={limit}")).status == 422
+
+
+@pytest.mark.parametrize(
+    ("query", "last_event_id"),
+    [
+        ("tail=5001", None), ("tail=-1", None), ("tail=x", None), ("tail=1_0", None), ("source=both", None),
+        ("since=yesterday", None), ("since=2026-01-01", None), ("tail=1&tail=2", None), ("", "nonsense"),
+    ],
+)  # fmt: skip
+async def test_a_wish_for_logs_that_makes_no_sense_is_422(runpod, query, last_event_id):
+    pod_id = (await created(runpod, WISH))["id"]
+    headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
+    assert (await runpod("GET", f"/pods/{pod_id}/logs?{query}", headers=headers)).status == 422
+
+
+async def test_a_bare_timestamp_resumes_a_log_stream_and_beats_since_and_tail(runpod, clock, stage, session):
+    pod_id = (await created(runpod, WISH))["id"]
+    await clock.advance(10)
+    cloud_log = f"{runpod.base}/pods/{pod_id}/logs?tail=1&since=2026-01-01T00:00:09Z"
+    headers = {**runpod.headers, "Last-Event-ID": "2026-01-01T00:00:00Z"}
+    async with session.get(cloud_log, headers=headers) as stream:
+        assert (await stream.content.readuntil(b"\n")).startswith(b"id: 2026-01-01T00:00:00Z/000000000001")
+
+
+async def test_a_fault_narrows_the_quota_until_it_is_lifted(runpod, cloud, clock):
+    cloud.faults.add(*parse_rules([{"where": "runpod * /v2/**", "what": {"quirks": {"minute_quota": 2}}}]))
+    answers = [await runpod("GET", "/pods") for _ in range(3)]
+    assert [answer.status for answer in answers] == [200, 200, 429]
+    assert answers[0].headers["RateLimit"].startswith('"minute";r=1;t=60')
+    assert answers[0].headers["RateLimit-Policy"].startswith('"minute";q=2;w=60')
+    assert answers[2].headers["Retry-After"] == "60"
+    await clock.advance(60)
+    assert (await runpod("GET", "/pods")).status == 200
+    cloud.faults.clear()
+    assert (await runpod("GET", "/pods")).headers["RateLimit-Policy"].startswith('"minute";q=180;w=60')
+
+
+async def test_graphql_names_a_pod_that_is_not_there_as_the_vendor_does(cloud, runpod, session):
+    body = {"query": 'mutation { podTerminate(input: {podId: "nobody"}) }'}
+    async with session.post(cloud.endpoints.runpod_graphql_url, json=body, headers=runpod.headers) as answer:
+        (error,) = (await answer.json())["errors"]
+    assert (error["message"], error["extensions"]["code"]) == ("pod not found to terminate", "POD_NOT_FOUND")
+    assert error["path"] == ["podTerminate"]
