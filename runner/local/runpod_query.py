@@ -51,7 +51,8 @@ def listed(rule: Rule, *, most: int | None = None) -> Rule:
     """A list with commas between its entries."""
 
     def check(value: str) -> str:
-        entries = value.split(",") if value else []
+        # Nothing between commas is an entry too, and none that any list knows.
+        entries = value.split(",")
         if most is not None and len(entries) > most:
             return f"maxItems: got {len(entries)}, want {most}"
         return next((wrong for entry in entries if (wrong := rule(entry))), "")

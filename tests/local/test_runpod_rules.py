@@ -311,3 +311,15 @@ async def test_graphql_names_a_pod_that_is_not_there_as_the_vendor_does(cloud, r
         (error,) = (await answer.json())["errors"]
     assert (error["message"], error["extensions"]["code"]) == ("pod not found to terminate", "POD_NOT_FOUND")
     assert error["path"] == ["podTerminate"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "gpus?include=", "gpus?product=&include=AVAILABILITY", "cpus?product=&include=AVAILABILITY",
+        "gpus?include=AVAILABILITY&product=POD&countryCodes=", "gpus?include=AVAILABILITY&product=POD,&count=1",
+        "datacenters?regions=", "datacenters?compliance=", "datacenters?networkVolumeTypes=", "datacenters?include=",
+    ],
+)  # fmt: skip
+async def test_an_empty_entry_of_a_list_is_none_of_its_choices(runpod, query):
+    assert (await runpod("GET", f"/catalog/{query}")).status == 422
