@@ -140,11 +140,11 @@ def _signals(interrupt: Interrupt, state_dir: Path) -> Iterator[None]:
     def escalate() -> None:
         level = interrupt.escalate()
         if level == 1:
-            click.echo("\ninterrupted: collecting evidence and giving pods back (again: only give pods back)", err=True)
+            _say("interrupted: collecting evidence and giving pods back (again: only give pods back)")
         elif level == 2:
-            click.echo("\ngiving pods back, collecting nothing more (again: leave at once)", err=True)
+            _say("giving pods back, collecting nothing more (again: leave at once)")
         else:
-            click.echo(f"\nleft at once: pods may still bill; run `runspec reap --state {state_dir}`", err=True)
+            _say(f"left at once: pods may still bill; run `runspec reap --state {state_dir}`")
             os._exit(6)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -155,6 +155,13 @@ def _signals(interrupt: Interrupt, state_dir: Path) -> Iterator[None]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+
+
+def _say(text: str) -> None:
+    # Not by click, which writes past the live view, and the live view erases what it does not know of.
+    # A terminal that was hung up takes no words, and the signal that says so must still have its effect.
+    with suppress(OSError):
+        print(f"\n{text}", file=sys.stderr, flush=True)
 
 
 def _command_line() -> str:
