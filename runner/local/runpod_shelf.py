@@ -51,6 +51,7 @@ CREATE_DELEGATION = object_of({"resource": string(), "name": nullable(string())}
 SSH_KEYS = object_of(
     {"keys": array(string(pattern=r"(ssh|ecdsa|sk)-\S+ \S+([ \t][^\n\r]*)?"))}, required=("keys",)
 )  # fmt: skip
+_REGISTRY = "/v2/registries/{id:(?!delegations$)[^/]+}"
 _ECR = re.compile(
     r"arn:aws:ecr:([a-z0-9-]+):(\d{12}):repository/([a-z0-9._/-]+?)(?::([A-Za-z0-9._-]+))?", re.ASCII
 )  # fmt: skip
@@ -83,12 +84,11 @@ class Shelf:
             ("DELETE", "/v2/network-volumes/{id}", self._delete(self.volumes)),
             ("GET", "/v2/registries", self._list("registries", self.registries)),
             ("POST", "/v2/registries", self.create_registry),
-            # Before `/registries/{id}`, which would take `delegations` for an id.
             ("GET", "/v2/registries/delegations", self._list("delegations", self.delegations)),
             ("POST", "/v2/registries/delegations", self.create_delegation),
             ("DELETE", "/v2/registries/delegations/{id}", self._delete(self.delegations)),
-            ("GET", "/v2/registries/{id}", self._get(self.registries)),
-            ("DELETE", "/v2/registries/{id}", self._delete(self.registries)),
+            ("GET", _REGISTRY, self._get(self.registries)),
+            ("DELETE", _REGISTRY, self._delete(self.registries)),
             ("GET", "/v2/account/ssh-keys", self.get_keys),
             ("PUT", "/v2/account/ssh-keys", self.put_keys),
         ]

@@ -323,3 +323,8 @@ async def test_graphql_names_a_pod_that_is_not_there_as_the_vendor_does(cloud, r
 )  # fmt: skip
 async def test_an_empty_entry_of_a_list_is_none_of_its_choices(runpod, query):
     assert (await runpod("GET", f"/catalog/{query}")).status == 422
+
+
+async def test_a_path_allows_only_what_it_serves(runpod):
+    assert (await runpod("PATCH", "/registries/delegations")).headers["Allow"] == "GET,POST"
+    assert (await runpod("PATCH", "/registries/other")).headers["Allow"] == "DELETE,GET"
