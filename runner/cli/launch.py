@@ -145,6 +145,7 @@ def _signals(interrupt: Interrupt, state_dir: Path) -> Iterator[None]:
             _say("giving pods back, collecting nothing more (again: leave at once)")
         else:
             _say(f"left at once: pods may still bill; run `runspec reap --state {state_dir}`")
+            _show_cursor()
             os._exit(6)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -162,6 +163,13 @@ def _say(text: str) -> None:
     # A terminal that was hung up takes no words, and the signal that says so must still have its effect.
     with suppress(OSError):
         print(f"\n{text}", file=sys.stderr, flush=True)
+
+
+def _show_cursor() -> None:
+    # Nobody stops the live view any more, which has hidden it.
+    with suppress(OSError):
+        if os.isatty(sys.stderr.fileno()):
+            os.write(sys.stderr.fileno(), b"\x1b[?25h\n")
 
 
 def _command_line() -> str:

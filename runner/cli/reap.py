@@ -24,12 +24,14 @@ NO_VERDICT = 3
 
 @click.command("reap")
 @click.option(
-    "--target", type=click.Choice(["local", "cloud"]), default="cloud", show_default=True, help="Which cloud."
+    "--target",
+    type=click.Choice(["local", "cloud"]),
+    help="Which cloud; without it, each that may have something left.",
 )
 @click.option("--yes", is_flag=True, help="End the pods; without it they are only listed.")
 @click.option("--all", "everything", is_flag=True, help="Also pods that runs of other machines may still need.")
 @with_state
-def command(target: str, yes: bool, everything: bool, state: Path) -> int:
+def command(target: str | None, yes: bool, everything: bool, state: Path) -> int:
     """List pods that earlier runs may have left, and with `--yes` end them.
 
     Looks for the pods of this state directory's journal, and for pods named `runspec-…` that are past the deadline
@@ -39,7 +41,23 @@ def command(target: str, yes: bool, everything: bool, state: Path) -> int:
     from runner.store.store import Store
 
     with Store.open(state) as store:
-        return asyncio.run(_reap(store, Target(target), state, yes=yes, everything=everything))
+        wanted = [Target(target)] if target is not None else _concerned(store)
+        codes = [asyncio.run(_reap(store, one, state, yes=yes, everything=everything)) for one in wanted]
+    # A pod that may bill comes before an account that could not be asked.
+    return max(codes)
+
+
+def _concerned(store: Store) -> list[Target]:
+    """The clouds that the journal names; the account too where there is a key to ask with, or nothing else to do."""
+    from runner.cli.leftovers import leftovers
+    from runner.cli.system import folder_of_keys
+    from runner.providers.settings import Settings
+
+    concerned = [target for target in (Target.LOCAL, Target.CLOUD) if leftovers(store, target)]
+    has_key = Settings.load(os.environ, folder_of_keys()).runpod_key is not None
+    if Target.CLOUD not in concerned and (has_key or not concerned):
+        concerned.append(Target.CLOUD)
+    return concerned
 
 
 async def _reap(store: Store, target: Target, state: Path, *, yes: bool, everything: bool) -> int:
@@ -95,7 +113,8 @@ def _advise(found: Sequence[Found], target: Target) -> int:
     if not ours:
         click.echo("nothing is left: every pod of the journal is proven gone, and none by our name is overdue")
         return 0
-    click.echo(f"{len(ours)} may still bill; `runspec reap --target {target} --yes` ends them")
+    what = "are not proven gone" if target is Target.LOCAL else "may still bill"
+    click.echo(f"{len(ours)} {what}; `runspec reap --target {target} --yes` ends them")
     return UNCONFIRMED
 
 

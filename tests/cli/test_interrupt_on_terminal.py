@@ -8,7 +8,8 @@ import os
 import pty
 import re
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from runner.cli.progress import showing
 from runner.engine.interrupt import Interrupt
 
 NOW = datetime(2026, 1, 4, tzinfo=UTC)
+HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"
 STARTED = r.JobStarted(at=NOW, job="sft/basic/1")
 UNCONFIRMED = r.PodUnconfirmed(at=NOW, job="sft/basic/1", name="p", pod_id="p", why="no answer")
 
@@ -46,7 +48,6 @@ def all_of(master: int) -> str:
     with suppress(OSError):  # nothing more is there, or the other end is closed
         while piece := os.read(master, 4096):
             written += piece
-    os.close(master)
     return written.decode()
 
 
@@ -61,23 +62,49 @@ def test_the_screen_of_this_test_erases_what_a_terminal_erases():
     assert screen("one\r\ntwo\x1b[1A\r\x1b[2Kthree\r\nfour") == ["three", "twofour"]
 
 
-async def test_first_interrupt_is_still_to_be_read_when_the_live_view_has_gone_on(monkeypatch):
+@contextmanager
+def a_terminal(monkeypatch) -> Iterator[int]:
+    """Standard error is a terminal; what it shows can be read from this end.
+
+    No fixture, because pytest gives every phase of a test a standard error of its own.
+    """
     master, slave = pty.openpty()
-    with io.TextIOWrapper(io.FileIO(slave, "w"), encoding="utf-8", line_buffering=True) as terminal:
-        monkeypatch.setattr("sys.stderr", terminal)
-        monkeypatch.setenv("TERM", "xterm")
-        monkeypatch.setenv("COLUMNS", "100")
-        monkeypatch.setenv("LINES", "40")
-        interrupt = Interrupt()
+    with io.TextIOWrapper(io.FileIO(slave, "w"), encoding="utf-8", line_buffering=True) as stderr:
+        monkeypatch.setattr("sys.stderr", stderr)
+        for name, value in (("TERM", "xterm"), ("COLUMNS", "100"), ("LINES", "40")):
+            monkeypatch.setenv(name, value)
+        yield master
+    os.close(master)
+
+
+async def test_what_interrupts_say_is_still_to_be_read_when_the_live_view_has_gone_on(monkeypatch):
+    interrupt = Interrupt()
+    with a_terminal(monkeypatch) as terminal:
         with showing("rich", now=lambda: NOW) as listen, _signals(interrupt, Path("state")):
             listen(STARTED)
             for number, another in enumerate((signal.SIGINT, signal.SIGTERM), 1):
                 listen(UNCONFIRMED)  # which the view is drawn anew for
                 await press(another, interrupt)
                 assert interrupt.level == number
-    shown = "\n".join(screen(all_of(master)))
+        shown = "\n".join(screen(all_of(terminal)))
     assert "interrupted: collecting evidence and giving pods back (again: only give pods back)" in shown
     assert "giving pods back, collecting nothing more (again: leave at once)" in shown
+
+
+async def test_whoever_leaves_at_once_is_told_how_to_reap_and_keeps_a_cursor(monkeypatch):
+    left: list[tuple[int, str]] = []
+    interrupt = Interrupt()
+    with a_terminal(monkeypatch) as terminal:
+        monkeypatch.setattr("os._exit", lambda code: left.append((code, all_of(terminal))))
+        with showing("rich", now=lambda: NOW) as listen, _signals(interrupt, Path("state")):
+            listen(UNCONFIRMED)
+            for _ in range(3):
+                await press(signal.SIGINT, interrupt)
+            await asyncio.sleep(0)
+    ((code, written),) = left
+    assert code == 6
+    assert "run `runspec reap --state state`" in "\n".join(screen(written))
+    assert written.rindex(SHOWN) > written.rindex(HIDDEN)
 
 
 @pytest.mark.parametrize("again", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

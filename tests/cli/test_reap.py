@@ -47,10 +47,18 @@ class Account:
             found: dict[str, Any] = await answer.json()
             return str(found["id"])
 
-    async def journal(self, name: str, pod_id: str | None, *, deadline_in: timedelta = timedelta(hours=1)) -> None:
+    async def journal(
+        self,
+        name: str,
+        pod_id: str | None,
+        *,
+        deadline_in: timedelta = timedelta(hours=1),
+        target: Target = Target.CLOUD,
+        run: str = "dead",
+    ) -> None:
         now = datetime.now(UTC)
         events = [
-            RunStarted(at=now, run="dead", target=Target.CLOUD, via="runpod", jobs=()),
+            RunStarted(at=now, run=run, target=target, via="runpod", jobs=()),
             PodRequested(
                 at=now, job="cpt/basic/1", name=name, via="runpod", gpu="NVIDIA RTX A4000", price_cap_usd_h=0.5,
                 deadline=now + deadline_in,
@@ -59,7 +67,7 @@ class Account:
         if pod_id is not None:
             events.append(PodCreated(at=now, job="cpt/basic/1", name=name, pod_id=pod_id, cost_usd_h=0.25))
         with closing(Store.open(self.state)) as store:
-            await store.journal("dead").append(*events, durable=True)
+            await store.journal(run).append(*events, durable=True)
 
     async def run(self, *args: str) -> int:
         return await asyncio.to_thread(run_cli, [*args, "--state", str(self.state)])
@@ -134,6 +142,28 @@ async def test_without_a_key_only_the_journal_is_read_and_that_is_said(account, 
     monkeypatch.delenv("RUNPOD_API_KEY")
     assert await account.run("reap") == 3
     assert "only the journal was read" in capsys.readouterr().err
+
+
+async def test_what_a_local_run_left_is_ended_without_a_key_and_without_naming_its_cloud(account, monkeypatch, capsys):
+    monkeypatch.delenv("RUNPOD_API_KEY")
+    await account.journal("runspec-dead-1", "gone-with-its-runner", target=Target.LOCAL)
+    assert await account.run("reap") == 6
+    assert await account.run("reap", "--yes") == 0
+    said = capsys.readouterr()
+    assert "1 of 1 are gone" in said.out
+    assert "RUNPOD_API_KEY" not in said.err
+
+
+async def test_both_clouds_are_looked_at_when_both_may_have_something_left(account, capsys):
+    pod_id = await account.pod("runspec-dead-1")
+    await account.journal("runspec-dead-1", pod_id)
+    await account.journal("runspec-lost-1", "gone-with-its-runner", target=Target.LOCAL, run="lost")
+    assert await account.run("reap") == 6
+    shown = capsys.readouterr().out
+    assert "of run dead" in shown
+    assert "of run lost" in shown
+    assert await account.run("reap", "--yes") == 0
+    assert account.alive() == []
 
 
 async def test_the_watchdog_leaves_pods_alone_until_they_are_overdue(account):
