@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import assert_never
 
+from runner.conditions.evaluate import evaluate
 from runner.conditions.judge import all_decided, job_outcome, judge
 from runner.engine.attach import JobPast, restore, seen_of
 from runner.engine.context import JobContext, StepResult
@@ -96,7 +97,8 @@ class JobRun:
         for step in steps:
             result = await self._run_step(step)
             if result.outcome is Outcome.FAILED and not step.optional:
-                raise StopJob(f"{step_title(step)}: {result.detail}", FailureClass.CRITERION)
+                reason = f"{step_title(step)}: {result.detail}"
+                raise StopJob(reason, FailureClass.CRITERION, unmet=result.unmet)
 
     async def _run_step(self, step: Step) -> StepResult:
         state, index = self._state, self._steps_done
@@ -224,7 +226,10 @@ class JobRun:
         outcome = job_outcome(verdicts)
         failure: FailureClass | None = None
         reason = saving
-        if stop is not None:
+        if stop is not None and outcome is not Outcome.FAILED and (unseen := self._what_was_not_seen(stop)):
+            failure, reason = FailureClass.NO_EVIDENCE, f"{stop.reason}; {unseen}"
+            outcome = _worse(outcome, Outcome.UNKNOWN)
+        elif stop is not None:
             failure, reason = stop.failure_class, stop.reason
             outcome = _worse(outcome, stop.outcome)
         elif outcome is Outcome.FAILED:
@@ -245,6 +250,13 @@ class JobRun:
             cost_usd=state.cost_usd,
             elapsed_s=self._clock.monotonic() - state.started_s,
         )
+
+    def _what_was_not_seen(self, stop: StopJob) -> str:
+        """Why nobody can say whether what a wait waited for came; empty when it certainly did not."""
+        findings = [evaluate(condition, self._state.evidence) for condition in stop.unmet]
+        if not findings or any(finding.truth is not None for finding in findings):
+            return ""
+        return findings[0].observed
 
     def _saving(self) -> str:
         """What deciding early saved, in words; empty when every step ran to its end."""

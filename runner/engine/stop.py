@@ -5,6 +5,7 @@ from __future__ import annotations
 from runner.errors import ProviderError, RunspecError, StoreError
 from runner.ports import ProviderErrorKind
 from runner.results import FailureClass, Outcome
+from runner.spec.conditions import Condition
 
 NO_VERDICT = {
     FailureClass.CAPACITY,
@@ -20,10 +21,12 @@ NO_VERDICT = {
 class StopJob(RunspecError):  # noqa: N818 - it ends a job; whether that is an error is its class
     """Ends the steps of a job at once; the pod is still given back and the evidence still judged."""
 
-    def __init__(self, reason: str, failure_class: FailureClass) -> None:
+    def __init__(self, reason: str, failure_class: FailureClass, *, unmet: tuple[Condition, ...] = ()) -> None:
         super().__init__(reason)
         self.reason = reason
         self.failure_class = failure_class
+        self.unmet = unmet
+        """What was waited for in vain; whether it never came, or was never seen, the closed evidence tells."""
 
     @property
     def outcome(self) -> Outcome:

@@ -234,6 +234,7 @@ class RunPod:
             path=f"/pods/{_segment(pod_id)}/logs",
             params={} if resuming else {"tail": str(LOG_TAIL)},
             headers=headers | {"Accept": "text/event-stream", "Cache-Control": "no-cache"},
+            total_s=self._log_idle_s,
         )
         seen = dict.fromkeys([after])
         parser = SseParser()

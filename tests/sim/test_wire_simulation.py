@@ -15,7 +15,7 @@ from runner.local.faults import Rule, What, When
 from runner.providers import http
 from runner.providers.faults import Call
 from runner.providers.redaction import Redactor
-from runner.results import Outcome
+from runner.results import FailureClass, Outcome
 from tests.sim.tally import wire_schedules
 from tests.sim.wire import WIRE_FAULTS
 from tests.sim.wire_schedule import WireSchedule
@@ -62,6 +62,17 @@ def test_one_answer_that_never_comes_before_there_is_a_pod_costs_time_and_no_ver
     assert report.violations == []
     assert report.happened["other"] == 1
     assert report.exit_code == 0
+
+
+def test_logs_that_cannot_be_had_are_no_verdict_on_the_template():
+    rule = Rule(where="runpod GET /v2/pods/{id}/logs", what="error-before")
+    report = simulate_wire(WireSchedule(seed=1, healthy=True), rule)
+    assert report.violations == []
+    assert [(job.outcome, job.failure_class) for job in report.finished] == [
+        (Outcome.UNKNOWN, FailureClass.NO_EVIDENCE)
+    ]
+    assert "the log stream broke" in report.finished[0].reason
+    assert report.exit_code == 3
 
 
 def test_a_run_killed_at_any_request_and_taken_up_or_ended_leaves_no_pod():

@@ -29,10 +29,8 @@ async def wait_for(context: JobContext, step: WaitStep) -> StepResult:
             return result
         left_s = deadline - clock.monotonic()
         if left_s <= 0:
-            return StepResult(
-                Outcome.FAILED,
-                f"expected {findings[0].expected} within {format_duration(limit)}; {findings[0].observed}",
-            )
+            detail = f"expected {findings[0].expected} within {format_duration(limit)}; {findings[0].observed}"
+            return StepResult(Outcome.FAILED, detail, unmet=tuple(conditions))
         await _next_look(context, within_s=min(left_s, context.world.pace.tick_s))
 
 
