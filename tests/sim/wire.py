@@ -21,6 +21,13 @@ WIRE_FAULTS = (
     "late request", "late answer", "black hole", "answer lost", "proxy page", "proxy page after", "portal",
     "proxy limit", "repeated events",
 )  # fmt: skip
+# What one chosen request of the runner can come to, one after the other in a fault loop. The first three never reach
+# the server; the others come after it has acted. A 429 is never one of these: it says that nothing was done.
+SINGLE_FAULTS = ("refused", "rate limited", "error before", "error after", "answer lost", "malformed")
+_STATUS = {
+    "rate limited": b"429 Too Many Requests", "error before": b"500 Internal Server Error",
+    "error after": b"500 Internal Server Error", "malformed": b"200 OK",
+}  # fmt: skip
 METHODS = (b"GET ", b"POST ", b"DELETE ", b"PATCH ", b"PUT ")
 PROXY_STATUS = (b"502 Bad Gateway", b"503 Service Unavailable", b"520 Unknown", b"404 Not Found")
 PROXY_PAGE = b"<html><head><title>Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
@@ -34,6 +41,12 @@ class Wires:
         self.rng = rng
         self.rates = rates
         self.happened: Counter[str] = Counter()
+        self.requests = 0
+        """Requests of the runner's lives so far."""
+        self.at: Mapping[int, str] = {}
+        """The fault of its nth request, before anything is drawn."""
+        self.refusing = False
+        """The next connection is refused."""
         self._listening: dict[int, tuple[Callable[[], asyncio.Protocol], Context]] = {}
         self._of_lives: list[End] = []
 
@@ -56,6 +69,15 @@ class Wires:
         return MemoryConnector(self)
 
     # --- for connectors -----------------------------------------------------------------------------------------
+
+    def chosen(self) -> str | None:
+        """What goes wrong with the next exchange of the runner, if that was chosen beforehand."""
+        self.requests += 1
+        fault = self.at.get(self.requests)
+        if fault is not None:
+            self.happened[fault] += 1
+            self.refusing = fault == "refused"
+        return fault
 
     def draw(self) -> str | None:
         """What goes wrong with the next exchange, if anything."""
@@ -96,6 +118,9 @@ class MemoryConnector(BaseConnector):
         await asyncio.sleep(self._wires.rng.uniform(0.0005, 0.02))
         protocol = ResponseHandler(loop=self._loop)
         try:
+            refusing, self._wires.refusing = self._wires.refusing and LIFE.get() is not None, False
+            if refusing:
+                raise ConnectionRefusedError(111, "Connection refused")
             if self._wires.rng.random() < self._wires.rates.get("connection refused", 0):
                 self._wires.happened["connection refused"] += 1
                 raise ConnectionRefusedError(111, "Connection refused")
@@ -228,7 +253,12 @@ class Line:
             self._begin(data)
         if self._is_cut or self._fault == "black hole":
             return
-        if self._fault == "reset in request":
+        if self._fault == "refused":
+            # A kept connection that was closed meanwhile, and the new one that the client then wants is refused.
+            self._break(delay_s)
+        elif self._fault in ("rate limited", "error before"):
+            self._say_in_place(self._fault, delay_s)
+        elif self._fault == "reset in request":
             self._server.deliver(data[: rng.randrange(len(data))], delay_s)
             self._break(delay_s)
         elif self._fault in ("proxy page", "portal", "proxy limit"):
@@ -237,10 +267,11 @@ class Line:
             self._server.deliver(data, delay_s + (rng.uniform(1, 25) if self._fault == "late request" else 0))
 
     def _begin(self, data: bytes) -> None:
-        self._fault = None if self._is_cut else self._wires.draw()
+        life = self._client.life
+        chosen = self._wires.chosen() if life is not None else None
+        self._fault = None if self._is_cut else chosen or self._wires.draw()
         self._left = self._wires.rng.randrange(700)
         self._head = b""
-        life = self._client.life
         if life is not None:
             method, path = data.split(b" ", 2)[:2]
             life.pass_by(f"request {method.decode()} {path.split(b'?')[0].decode()} {self._fault or ''}")
@@ -262,6 +293,8 @@ class Line:
             case "late answer":
                 self._client.deliver(data, delay_s + rng.uniform(1, 70))
                 self._fault = None
+            case "error after" | "malformed":
+                self._say_in_place(self._fault, delay_s)
             case "proxy page after":
                 self._answer_in_place("proxy page", delay_s)
             case "repeated events":
@@ -307,6 +340,13 @@ class Line:
             status, more = b"429 Too Many Requests", b"Retry-After: " + wait + b"\r\n"
         head = b"HTTP/1.1 %s\r\nContent-Type: text/html\r\nConnection: close\r\n%sContent-Length: %d\r\n\r\n"
         self._client.deliver(head % (status, more, len(PROXY_PAGE)) + PROXY_PAGE, delay_s)
+        self._break(delay_s, is_reset=False)
+
+    def _say_in_place(self, kind: str, delay_s: float) -> None:
+        """Answer in the API's own form, but not what it said."""
+        body = b'{"id": "' if kind == "malformed" else b'{"title": "Error", "status": 500, "detail": "", "error": ""}'
+        head = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+        self._client.deliver(head % (_STATUS[kind], len(body)) + body, delay_s)
         self._break(delay_s, is_reset=False)
 
     def _break(self, delay_s: float, *, is_reset: bool = True) -> None:

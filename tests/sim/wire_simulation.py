@@ -26,6 +26,7 @@ from runner.local.lifecycle import Delays, PodRequest
 from runner.local.lifecycle import Pod as HostPod
 from runner.local.scripted import ScriptedPods
 from runner.plan import Plan
+from runner.ports import Journal
 from runner.providers.connect import open_lab, open_runpod
 from runner.providers.settings import Settings
 from runner.results import AnyEvent, JobFinished, PodRequested, RunFinished, RunStarted, Target, decode_event
@@ -204,7 +205,7 @@ class WireSimulation:
                 yield World(
                     cloud=cloud,
                     lab=lab,
-                    journal=SimJournal(self.disk, life),
+                    journal=self.journal_of(life),
                     clock=self.clock,
                     datasets=_Rows(),
                     pace=PACE,
@@ -212,6 +213,10 @@ class WireSimulation:
                 )
         finally:
             connector._close()
+
+    def journal_of(self, life: WireLife) -> Journal:
+        """What a life writes to."""
+        return SimJournal(self.disk, life)
 
     async def _come_back(self, life: WireLife) -> int:
         """What a user does after a crash: take the run up again, or only end what it left."""
