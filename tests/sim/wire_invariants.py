@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
@@ -61,13 +64,22 @@ def overstayed(pods: Sequence[Pod]) -> list[str]:
 
 
 def shown_secrets(texts: Mapping[str, str], secrets: Sequence[str]) -> list[str]:
-    """I11: nothing that opens a server is in a text that people or files get."""
+    """I11: nothing that opens a server is in a text that people or files get, in whatever form it is written."""
     return [
         f"I11: secret {number} is in {place}"
         for place, text in texts.items()
         for number, secret in enumerate(secrets)
-        if secret in text
+        if any(form in text for form in _forms(secret))
     ]
+
+
+def _forms(secret: str) -> set[str]:
+    encoded = secret.encode()
+    in_base64 = (base64.b64encode(encoded), base64.urlsafe_b64encode(encoded))
+    return {
+        secret, quote(secret, safe=""), json.dumps(secret)[1:-1], encoded.hex(),
+        *(form.decode().rstrip("=") for form in in_base64),
+    }  # fmt: skip
 
 
 def marks(events: Sequence[AnyEvent]) -> set[str]:
