@@ -115,7 +115,7 @@ class Launch:
                 via=self._plan.via,
                 staging=self._staging,
             ) as world:
-                await end_or_announce(store, world, self._plan.target)
+                await end_or_announce(store, world, self._plan.target, run=run)
                 if self._plan.target is Target.CLOUD and self._watchdog:
                     start_beside(self._state_dir, folder_of_keys(self._plan.jobs[0].base_dir))
                 past = await begin_again(store, run) if self._continued is not None else ()

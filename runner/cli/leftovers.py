@@ -29,13 +29,18 @@ async def end_leases(store: Store, world: World, leases: Sequence[Lease]) -> lis
     return left
 
 
-async def end_or_announce(store: Store, world: World, target: Target) -> None:
-    """Before a run: tidy up the local cloud silently; on the real one, say what may be billing."""
+async def end_or_announce(store: Store, world: World, target: Target, *, run: str) -> None:
+    """Before a run: tidy up the local cloud silently; on the real one, say what may be billing.
+
+    Args:
+        run: the one that is about to go on; the pods that it is going to take up again are no leftovers.
+    """
     found = leftovers(store, target)
-    if not found:
-        return
     if target is Target.LOCAL:
         await end_leases(store, world, found)
+        return
+    found = [lease for lease in found if lease.run != run]
+    if not found:
         return
     names = ", ".join(lease.pod_id or lease.name for lease in found)
     click.echo(f"warning: earlier runs may have left pods: {names}; `runspec reap` looks and ends them", err=True)

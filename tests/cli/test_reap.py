@@ -10,15 +10,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import ClientSession
 
 from runner.cli import watchdog
+from runner.cli.leftovers import end_or_announce
 from runner.cli.main import run_cli
 from runner.engine.naming import marker
-from runner.engine.world import Pace
+from runner.engine.world import Pace, World
 from runner.errors import StoreError
 from runner.local.clock import SystemClock
 from runner.local.cloud import CloudOptions, EmbeddedCloud
@@ -164,6 +165,17 @@ async def test_both_clouds_are_looked_at_when_both_may_have_something_left(accou
     assert "of run lost" in shown
     assert await account.run("reap", "--yes") == 0
     assert account.alive() == []
+
+
+async def test_a_run_that_goes_on_does_not_call_its_own_pod_a_leftover(account, capsys):
+    await account.journal("runspec-dead-1", "own")
+    await account.journal("runspec-lost-1", "strange", run="lost")
+    with closing(Store.open(account.state)) as store:
+        # What is only announced needs no cloud.
+        await end_or_announce(store, cast("World", None), Target.CLOUD, run="dead")
+    said = capsys.readouterr().err
+    assert "strange" in said
+    assert "own" not in said
 
 
 async def test_the_watchdog_leaves_pods_alone_until_they_are_overdue(account):
