@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import click
+
 from runner.artifacts.workshop import Workshop
 from runner.cli.pod_downloads import PodDownloads
 from runner.cli.pod_kit import open_kit
@@ -82,6 +84,11 @@ def check_target(target: Target, *, max_spend_usd: float | None, folder: Path, v
         problems.append(_missing("FINETUNE_LAB_JWT", "to store the configuration, deploy and read alerts"))
     if problems:
         raise PlanError(problems)
+    if via == "runpod" and settings.lab_internal_key is None:
+        click.echo(
+            "warning: `FINETUNE_LAB_INTERNAL_KEY` is not set: the lab will refuse the alerts of `--via runpod` pods",
+            err=True,
+        )
     return settings
 
 
