@@ -8,7 +8,8 @@ teardown limit allows, and ends in a proof or in an event that says that a pod m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -18,7 +19,7 @@ from runner.engine.state import JobState
 from runner.engine.world import World
 from runner.errors import ProviderError
 from runner.history import Lease as OpenLease
-from runner.results import PodCreated, PodGone, PodRefused, PodRequested, PodTerminating, PodUnconfirmed
+from runner.results import Pod, PodCreated, PodGone, PodRefused, PodRequested, PodTerminating, PodUnconfirmed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +78,18 @@ class Lease:
             self._was_looked_for = True
             if not pods:
                 raise
-            found = pods[0]
+            found, *doubles = pods
             created = Created(pod_id=found.id, lab_job_id=found.lab_job_id, cost_usd_h=found.cost_usd_h)
             await self._own(created, adopted=True)
+            await self._end_doubles(doubles)
         else:
             await self._own(created, adopted=False)
+
+    async def _end_doubles(self, doubles: Sequence[Pod]) -> None:
+        """One lease keeps one pod. What does not go now goes by its name when the lease is released."""
+        for double in doubles:
+            with suppress(ProviderError):
+                await self._world.cloud.terminate_pod(double.id)
 
     async def release(self, reason: str) -> bool:
         """Give the pod back and prove it. Idempotent; never raises.

@@ -12,6 +12,7 @@ import pytest
 
 from runner.errors import ProviderError
 from runner.local.faults import Rule, What, When
+from runner.local.lifecycle import Pod, PodHost
 from runner.providers import http
 from runner.providers.faults import Call
 from runner.providers.redaction import Redactor
@@ -19,7 +20,8 @@ from runner.results import FailureClass, Outcome
 from tests.sim.tally import wire_schedules
 from tests.sim.wire import WIRE_FAULTS
 from tests.sim.wire_schedule import WireSchedule
-from tests.sim.wire_simulation import simulate_wire
+from tests.sim.wire_simulation import WireSimulation, simulate_wire
+from tests.sim.wire_surroundings import seeded_ids
 
 SEEDS = int(os.environ.get("RUNSPEC_WIRE_SEEDS", "24"))
 FIRST_SEED = int(os.environ.get("RUNSPEC_WIRE_FIRST", "0"))
@@ -62,6 +64,36 @@ def test_one_answer_that_never_comes_before_there_is_a_pod_costs_time_and_no_ver
     assert report.violations == []
     assert report.happened["other"] == 1
     assert report.exit_code == 0
+
+
+class Doubling(WireSimulation):
+    """A platform that makes two pods of one request, as a proxy that sends it again would have it."""
+
+    doubles: list[Pod]
+
+    def _start_servers(self) -> None:
+        super()._start_servers()
+        create, self.doubles = self.cloud.pods.create, []
+
+        def twice(request, **more):
+            self.doubles.append(PodHost.create(self.cloud.pods, request, **more))
+            return create(request, **more)
+
+        self.cloud.pods.create = twice
+
+
+def test_of_two_pods_for_one_lost_create_the_second_is_given_back_at_once(tmp_path):
+    with seeded_ids(1):
+        simulation = Doubling(WireSchedule(seed=1, via="runpod", healthy=True), tmp_path)
+        simulation.cloud.faults.add(Rule(where="runpod POST /v2/pods", what="error-after", when=When(times=1)))
+        report = simulation.run()
+    assert report.violations == []
+    assert report.exit_code == 0
+    alive_s = sorted(
+        (pod.paid[-1].end - pod.paid[0].start).total_seconds() for pod in (*simulation.doubles, *simulation.pods)
+    )
+    assert len(alive_s) == 2
+    assert alive_s[0] < 30 < alive_s[1]
 
 
 def test_logs_that_cannot_be_had_are_no_verdict_on_the_template():
