@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
+from runner.cli.judge import BY_VERDICTS
 from runner.conditions.evidence import Evidence
 from runner.conditions.judge import judge
 from runner.plan import PlannedJob
@@ -24,7 +25,6 @@ from runner.results import (
 # What the vendors allow in a minute: the example in RunPod's own document, and the lab's default for one key.
 RUNPOD_A_MINUTE = 60
 LAB_A_MINUTE = 100
-BY_VERDICTS = (None, FailureClass.CRITERION, FailureClass.NO_EVIDENCE)
 
 
 def replayed_otherwise(events: Sequence[AnyEvent], jobs: Mapping[str, PlannedJob]) -> list[str]:
