@@ -375,7 +375,9 @@ async def _cancelled(task: asyncio.Task[None] | None) -> None:
     """Cancel a life and wait until it has stopped its container, even when cancelled meanwhile."""
     if task is None:
         return
-    task.cancel()
+    if not task.cancelling():
+        # Cancelled twice, it would leave the container that it is just stopping.
+        task.cancel()
     interrupted: asyncio.CancelledError | None = None
     while not task.done():
         try:

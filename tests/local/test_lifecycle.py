@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -33,6 +34,22 @@ async def test_nothing_remains_whenever_the_end_comes(tmp_path, wait_s):
     await host.aclose()
     assert [processes_of(pod.id) for pod in pods] == [[], [], []]
     assert not any(tmp_path.iterdir())
+
+
+async def test_end_of_the_cloud_waits_for_a_pod_that_is_being_ended_already(tmp_path):
+    stubborn = "trap 'echo asked' TERM; echo up; while true; do sleep 0.05; done"
+    host = host_of(ProcessPods(tmp_path), SystemClock(), Delays(0, 0, 0, 0, 0.5))
+    pod = rent(host, replace(REQUEST, argv=("bash", "-c", stubborn)))
+
+    async def wrote(word: str) -> None:
+        while not any(word in line.text for line in pod.log.after(0, ["container"])):
+            await pod.log.wait_beyond(pod.log.last_seq, 1)
+
+    await asyncio.wait_for(wrote("up"), 20)
+    host.terminate(pod)
+    await asyncio.wait_for(wrote("asked"), 20)
+    await host.aclose()
+    assert processes_of(pod.id) == []
 
 
 async def test_terminate_in_the_middle_of_a_restart_is_final(clock: VirtualClock):
