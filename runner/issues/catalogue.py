@@ -78,7 +78,8 @@ class IssueRule(
     """One known issue and how a line shows it.
 
     Attributes:
-        contains: the line contains one of these texts; empty for an issue that no line can show.
+        contains: the line contains one of these texts; empty for an issue that no line can show. For a traceback: the
+            exception's first line does, which together with the frames says more than the line alone.
         pattern: regular expression that must match as well, when given.
         methods: only for templates of these methods; empty for all.
         evidence: what shows it: a `log` line (or the same text in an API error), only an `api` error, `metric`
@@ -110,6 +111,11 @@ class IssueRule(
     def concerns(self) -> IssueScope:
         """What it concerns: as the rule says, else what its class is about."""
         return self.scope or _SCOPES.get(self.failure_class, "trainer")
+
+    @property
+    def is_harmless(self) -> bool:
+        """The catalogue itself says that nobody has to act; what a spec declares as expected is its author's word."""
+        return self.verdict == "expected" and self.failure_class != "known_issue"
 
     @property
     def failure(self) -> FailureClass:

@@ -178,17 +178,19 @@ def _failure(case: _Case, telemetry: Sequence[Sighting]) -> Diagnosis:
     causes = [one for one in real if not one.rule.generic and one.rule.failure_class not in TELEMETRY]
     late = [one for one in causes if one.line.start > ending.progress]
     choices = (
+        _by_frames(case, has_text=True),
         _raised_ones(case, late),
         [one for one in late if _is_hard(one)],
         _killed(case),
         [one for one in real if one.rule.generic and one.rule.failure_class not in ("trainer_error", "trainer_killed")],
-        _by_frames(case),
+        _by_frames(case, has_text=False),
         _raised_ones(case, causes),
         [one for one in late if one.rule.failure_class != "not_learning"],
         _not_learning(case),
         [one for one in causes if _is_hard(one)],
         [*telemetry[:1]],
         [one for one in real if one.rule.generic and _is_end(case, one)],
+        _last_exception(case),
         [one for one in real if one.rule.generic],
     )
     chosen = next((group[-1] for group in choices if group), None)
@@ -224,20 +226,29 @@ def _killed(case: _Case) -> list[Sighting]:
     return [Sighting(rule, line or case.log.line_at(max(0, len(case.log.text.rstrip()) - 1)))]
 
 
-def _by_frames(case: _Case) -> list[Sighting]:
+def _by_frames(case: _Case, *, has_text: bool) -> list[Sighting]:
     found = []
+    rules = [rule for rule in case.matcher.rules if bool(rule.contains) is has_text]
     for raised in case.ending.raised:
         if raised.line.start > case.ending.progress and not _is_post(case, raised.line):
-            rule = _rule_of_frames(case.matcher.rules, raised)
+            rule = _rule_of_frames(rules, raised)
             found += [Sighting(rule, raised.line)] if rule else []
     return found
 
 
 def _rule_of_frames(rules: Iterable[IssueRule], raised: Raised) -> IssueRule | None:
     for rule in rules:
-        if raised.name in rule.exceptions and any(frame in raised.frames for frame in rule.frames):
+        is_told = not rule.contains or any(text in raised.line.text for text in rule.contains)
+        if is_told and raised.name in rule.exceptions and any(frame in raised.frames for frame in rule.frames):
             return rule
     return None
+
+
+def _last_exception(case: _Case) -> list[Sighting]:
+    """What nobody knows is at least best shown by its own last words."""
+    rule = case.matcher.rule("trainer-traceback")
+    raised = [one.line for one in case.ending.raised if one.line.start > case.ending.progress]
+    return [Sighting(rule, line) for line in raised[-1:] if rule and not _is_post(case, line)]
 
 
 def _is_end(case: _Case, one: Sighting) -> bool:
@@ -251,7 +262,7 @@ def _not_learning(case: _Case) -> list[Sighting]:
 
 
 def _success(case: _Case, telemetry: Sequence[Sighting]) -> Diagnosis:
-    learning = _not_learning(case)
+    learning = _not_learning(case) or _without_a_step(case)
     if learning:
         return _of(case, learning[0])
     if telemetry:
@@ -275,6 +286,13 @@ def _success(case: _Case, telemetry: Sequence[Sighting]) -> Diagnosis:
         cause="Training ran to its end, and the log has neither errors nor warnings.",
         fix="Nothing to do.",
     )
+
+
+def _without_a_step(case: _Case) -> list[Sighting]:
+    """A trainer without rows may end well, and has trained nothing."""
+    if case.losses:
+        return []
+    return [one for one in case.sightings if one.rule.failure_class == "dataset_empty"]
 
 
 def _warning(case: _Case) -> Diagnosis | None:
@@ -336,7 +354,7 @@ def _are_alerts_missing(case: _Case) -> bool:
     ending, alerts = case.ending, case.posts["alert"]
     if _has_failed(case) or not ending.is_started or ending.done is None:
         return False
-    return alerts.delivered < 2
+    return alerts.delivered < (1 if ending.is_cut else 2)
 
 
 def _of(case: _Case, sighting: Sighting) -> Diagnosis:

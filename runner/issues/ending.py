@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runner.issues.logtext import Line, LogText
+from runner.issues.logtext import TRACEBACK, Line, LogText
 
 _EXIT = re.compile(
     r"\bexit(?:ed|ing)?(?: with)?(?: (?:exit )?(?:code|status))?[:=]? {0,2}\(?(-?\d{1,3})\b(?![.\d])", re.IGNORECASE
@@ -16,7 +16,6 @@ _EXCEPTION = re.compile(
     r"(?::|$|\s*\()"
 )
 _EXCEPTION_WORDS = ("Error", "Exception", "Invalid", "StopIteration", "Interrupt", "Failure")
-_TRACEBACK = "Traceback (most recent call last)"
 _INSIDE = (" ", "\t", "│", "╭", "╰", "|", "+", "❱", "~", "^")
 _MESSAGE_LINES = 4
 _MOST_FRAMES = 600
@@ -56,6 +55,7 @@ class Ending:
         exit_line: where the log says it.
         done: the line that says that training finished; None when there is none.
         is_started: training began.
+        is_cut: training goes on in it, but its beginning is not there.
         progress: place of the last sign of progress; -1 without any.
         raised: exceptions, in order.
     """
@@ -64,6 +64,7 @@ class Ending:
     exit_line: Line | None
     done: Line | None
     is_started: bool
+    is_cut: bool
     progress: int
     raised: tuple[Raised, ...]
 
@@ -74,6 +75,7 @@ def read_ending(log: LogText, *, exit_code: int | None, steps: Sequence[int]) ->
     saved, done = _last(log, SAVED), _last(log, _DONE)
     raised = _raised(log)
     code = exit_code if exit_code is not None else said
+    is_begun = any(word in log.text for word in _STARTED)
     signs = [place for place in (*steps[-1:], saved, done) if place >= 0]
     # Saving a checkpoint is progress, but no end.
     finished = saved if saved >= done >= 0 else done
@@ -83,7 +85,8 @@ def read_ending(log: LogText, *, exit_code: int | None, steps: Sequence[int]) ->
         exit_code=code,
         exit_line=exit_line,
         done=log.line_at(finished) if finished >= 0 else None,
-        is_started=bool(steps) or any(word in log.text for word in _STARTED),
+        is_started=bool(steps) or is_begun,
+        is_cut=bool(steps) and not is_begun,
         progress=max(signs, default=-1),
         raised=raised,
     )
@@ -112,7 +115,7 @@ def _exit(log: LogText) -> tuple[Line | None, int | None]:
 
 def _raised(log: LogText) -> tuple[Raised, ...]:
     found: dict[int, Raised] = {}
-    for place in log.places(_TRACEBACK):
+    for place in log.places(TRACEBACK):
         one = _after_traceback(log, place)
         if one is not None:
             found[one.line.start] = one

@@ -12,12 +12,15 @@ from runner.issues.logtext import LogText
 
 _LOSS = re.compile(r"""[lL]oss['"]?(?:\s{0,3}[=:]\s{0,3}|\s)['"]?(-?(?:nan|NaN|inf|Infinity|\d[\d.eE+-]{0,24}))""")
 _GRADIENT = re.compile(r"""grad_norm['"]?\s{0,3}[=:]\s{0,3}['"]?(-?(?:nan|NaN|inf|Infinity|\d[\d.eE+-]{0,24}))""")
+_RATE = re.compile(r"""(?:learning_rate|\b[lL][rR])['"]?(?:\s{0,3}[=:]\s{0,3}|\s)['"]?(\d[\d.eE+-]{0,24})""")
 _NOT_TRAINING = ("eval_", "val_", "final_", "best_", "reward_", "value_", "valid_", "policy_", "aux_", "kl_")
 _LONGEST = 200_000
 """Most figures that are read; more than any training logs."""
 _ZERO = 1e-12
 _SAME = 1e-4
 """Losses that differ by less than this share are one."""
+_FLAT = 5e-3
+"""Losses that differ by less than this share, and do not fall, go nowhere."""
 _WORSE = 1.5
 
 
@@ -50,7 +53,8 @@ def not_learning(log: LogText, found: Sequence[Figure], *, may_rise: bool) -> No
         found: the losses of the log.
         may_rise: the method's loss says nothing by its direction, as PPO's.
     """
-    return judge_series(_one_shape(found), _one_shape(list(_figures(log, _GRADIENT))), may_rise=may_rise)
+    gradients = _one_shape(list(_figures(log, _GRADIENT)))
+    return judge_series(_one_shape(found), gradients, may_rise=may_rise) or _no_rate(log)
 
 
 def judge_series(series: Sequence[Figure], gradients: Sequence[Figure], *, may_rise: bool) -> NotLearning | None:
@@ -59,6 +63,7 @@ def judge_series(series: Sequence[Figure], gradients: Sequence[Figure], *, may_r
         _not_finite(series)
         or _no_gradient(gradients, series)
         or _constant(series)
+        or (None if may_rise else _flat(series))
         or (None if may_rise else _diverged(series))
     )
 
@@ -97,11 +102,12 @@ def _not_finite(series: Sequence[Figure]) -> NotLearning | None:
 
 
 def _no_gradient(gradients: Sequence[Figure], series: Sequence[Figure]) -> NotLearning | None:
-    tail = gradients[len(gradients) // 2 :]
+    tail = gradients[-max(2, len(gradients) // 4) :]
     if len(gradients) < 2:
         return None
-    if all(not math.isfinite(figure.value) for figure in gradients):
-        return NotLearning("no-gradient", gradients[0].place)
+    if all(not math.isfinite(figure.value) for figure in tail):
+        # Transformers leaves NaN out of the loss that it logs: 0 is what remains.
+        return NotLearning("loss-not-finite", next(one.place for one in gradients if not math.isfinite(one.value)))
     has_learnt = len(series) > 1 and series[-1].value < 0.05 * series[0].value
     if has_learnt or not all(abs(figure.value) < _ZERO for figure in tail):
         return None
@@ -113,6 +119,25 @@ def _constant(series: Sequence[Figure]) -> NotLearning | None:
     if len(values) < 4 or max(values) - min(values) > _SAME * abs(values[0]):
         return None
     return NotLearning("loss-constant", series[-1].place)
+
+
+def _flat(series: Sequence[Figure]) -> NotLearning | None:
+    values = [figure.value for figure in series]
+    third = len(values) // 3
+    if third < 2 or max(values) - min(values) > _FLAT * abs(values[0]):
+        return None
+    # A preference loss begins at ln 2, and stays near it while the learning rate warms up.
+    is_warming_up = math.isclose(values[0], math.log(2), rel_tol=_FLAT)
+    has_fallen = median(values[-third:]) < median(values[:third])
+    return None if has_fallen or is_warming_up else NotLearning("loss-constant", series[-1].place)
+
+
+def _no_rate(log: LogText) -> NotLearning | None:
+    """Steps that all report a learning rate of zero; one that was only rounded to it has digits to show for it."""
+    found = [match for match, _ in zip(_RATE.finditer(log.text), range(_LONGEST), strict=False)]
+    steps = [match for match in found if "oss" in log.line_at(match.start()).text]
+    is_zero = all(float(one[1].rstrip(".+-eE") or 1) == 0 and ("e" in one[1] or len(one[1]) < 4) for one in steps)
+    return NotLearning("loss-constant", steps[0].start()) if len(steps) > 2 and is_zero else None
 
 
 def _diverged(series: Sequence[Figure]) -> NotLearning | None:

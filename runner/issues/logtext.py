@@ -11,7 +11,10 @@ from runner.conditions.logbook import MAX_LINE_LENGTH
 
 HEAD_BYTES = 16 * 2**20
 TAIL_BYTES = 48 * 2**20
+TRACEBACK = "Traceback (most recent call last)"
 _BLOCK = 2**20
+_MOST_LOOKED_AT = 20
+_LONGEST_PREFIX = 200
 _DIGITS = str.maketrans("123456789", "0" * 9)
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # What container runtimes, compose and torchrun put before a line: a stamp, a name with a bar, a rank.
@@ -40,8 +43,11 @@ class LogText:
 
     LONGEST = HEAD_BYTES + TAIL_BYTES
 
-    def __init__(self, text: str, *, gap_at: int | None = None, gap_lines: int = 0) -> None:
+    def __init__(
+        self, text: str, *, gap_at: int | None = None, gap_lines: int = 0, prefix: re.Pattern[str] | None = None
+    ) -> None:
         self.text = text.replace("\r\n", "\n")
+        self._prefix = prefix or _prefix_of(self.text)
         self._gap_at = gap_at
         self._gap_lines = gap_lines
         self.note = f"{gap_lines:,} lines in the middle of this log were not read" if gap_at is not None else ""
@@ -81,7 +87,7 @@ class LogText:
         begin = self.text.rfind("\n", 0, position) + 1
         start = max(begin, self.text.rfind("\r", begin, position) + 1)
         end = self._end(position)
-        return Line(self._number(start), clean(self.text[start : min(end, start + MAX_LINE_LENGTH)]), start)
+        return Line(self._number(start), self._bare(self.text[start : min(end, start + MAX_LINE_LENGTH)]), start)
 
     def lines_from(self, position: int, most: int) -> Iterator[Line]:
         """The line around a place in the text, and those that follow it."""
@@ -100,7 +106,7 @@ class LogText:
             shift = self._gap_lines
         middle = number - 1 - shift
         return [
-            Line(index + 1 + shift, clean(rows[index].rstrip("\r").rpartition("\r")[2][:MAX_LINE_LENGTH]), 0)
+            Line(index + 1 + shift, self._bare(rows[index].rstrip("\r").rpartition("\r")[2][:MAX_LINE_LENGTH]), 0)
             for index in range(max(0, middle - lines), min(len(rows), middle + lines + 1))
         ]
 
@@ -137,7 +143,13 @@ class LogText:
             seen = kinds.setdefault(row[:MAX_LINE_LENGTH].translate(_DIGITS), [index, index])
             seen[1] = index
         kept = sorted({index for pair in kinds.values() for index in pair})
-        return LogText("\n".join(rows[index] for index in kept)), [starts[index] for index in kept]
+        short = LogText("\n".join(rows[index] for index in kept), prefix=self._prefix)
+        return short, [starts[index] for index in kept]
+
+    def _bare(self, line: str) -> str:
+        line = clean(line)
+        match = self._prefix.match(line) if self._prefix else None
+        return line[match.end() :] if match else line
 
     def _end(self, position: int) -> int:
         end = self.text.find("\n", position)
@@ -158,6 +170,28 @@ def clean(line: str) -> str:
     """A line without colours and without what a container runtime or launcher put before it."""
     line = _ANSI.sub("", line) if "\x1b" in line else line
     return line[_PREFIX.match(line).end() :] if line[:1].isalnum() or line[:1] == "[" else line  # type: ignore[union-attr]
+
+
+def _prefix_of(text: str) -> re.Pattern[str] | None:
+    """What stands before every line of this log, as its tracebacks show: their frames are indented by two.
+
+    A logger that has written only the first line of a traceback puts nothing before the second one.
+    """
+    place = text.find(TRACEBACK)
+    for _ in range(_MOST_LOOKED_AT):
+        if place < 0:
+            return None
+        begin = max(text.rfind("\n", 0, place), text.rfind("\r", 0, place)) + 1
+        head = clean(text[begin : place + len(TRACEBACK)]).partition(TRACEBACK)[0]
+        end = text.find("\n", place) + 1
+        if 0 < len(head) <= _LONGEST_PREFIX and end > 0:
+            shape = re.compile(re.sub(r"\d+", r"\\d+", re.escape(head)))
+            below = clean(text[end : end + 2 * _LONGEST_PREFIX])
+            match = shape.match(below)
+            if match and below.startswith('  File "', match.end()):
+                return shape
+        place = text.find(TRACEBACK, end or len(text))
+    return None
 
 
 def _decoded(data: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from runner.conditions.logbook import MAX_LINE_LENGTH
@@ -12,6 +13,7 @@ from runner.spec.patterns import LinePattern, PatternTooCostlyError, line_patter
 _DIGITS = str.maketrans("123456789", "0" * 9)
 _MOST_KINDS = 4_096
 """Kinds of lines that are remembered; a training has some dozens."""
+_RAISED = re.compile(r"(?:\w+\.)*[A-Z]\w*(?:Error|Exception): ")
 
 
 class IssueMatcher:
@@ -32,6 +34,8 @@ class IssueMatcher:
         self._alike: dict[str, list[int]] = {}
         self._kinds: dict[str, Sequence[int]] = {}
         for at, rule in enumerate(self.rules):
+            if rule.evidence == "traceback":
+                continue
             ranks = self._api_ranks_of if rule.evidence == "api" else self._ranks_of
             for text in rule.contains:
                 ranks.setdefault(text, []).append(at)
@@ -51,6 +55,8 @@ class IssueMatcher:
         line = line[:MAX_LINE_LENGTH]
         for at in self._likely(line):
             rule, pattern = self.rules[at], self._patterns[at]
+            if rule.is_harmless and _RAISED.match(line):
+                continue  # an exception may advise the very setting that a warning is about
             is_there = not rule.contains or any(text in line for text in rule.contains)
             if is_there and (pattern is None or _fits(pattern, line)):
                 return rule

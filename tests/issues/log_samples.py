@@ -26,6 +26,8 @@ def traceback(message: str, *frames: str) -> str:
     return "Traceback (most recent call last):\n" + "".join(lines) + message + "\n"
 
 
+ALIGNED = "The tokenizer has new PAD/BOS/EOS tokens that differ from the model config and generation config.\n"
+
 CHAIN = "\nThe above exception was the direct cause of the following exception:\n\n"
 HANDLING = "\nDuring handling of the above exception, another exception occurred:\n\n"
 ROWS = "/venv/datasets/arrow_dataset.py|_map_single"
@@ -151,6 +153,11 @@ FAILED: list[tuple[str, str, int | None, str | None, str]] = [
     ("config-by-frame", traceback("ValueError: something new about a setting", "/venv/transformers/training_args.py|__post_init__"), 1, None, "config_invalid"),
     # learning
     ("nan-in-sampling", STARTED + traceback("RuntimeError: probability tensor contains either `inf`, `nan` or element < 0"), 1, "rlhf", "not_learning"),
+    # what several versions of the libraries say of one mistake
+    ("config-ppo-samples", STARTED + traceback("TypeError: object of type 'NoneType' has no len()", "/venv/trl/trainer/ppo_trainer.py|generate_completions", "/venv/torch/utils/data/sampler.py|__iter__"), 1, "rlhf", "config_invalid"),
+    ("config-environment", traceback("KeyError: 'MODEL_NAME'", "/python/os.py|__getitem__"), 1, None, "config_invalid"),
+    ("token-load-report", "lm_head.weight | MISMATCH | Reinit due to size mismatch - ckpt: torch.Size([32, 6]) vs model:torch.Size([50, 6])\n" + traceback("RuntimeError: You set `ignore_mismatched_sizes` to `False`, thus raising an error. For details look at the above report!"), 1, None, "tokenizer_model_mismatch"),
+    ("unknown-beside-aligned-tokens", ALIGNED + STARTED + traceback("ZeroDivisionError: integer division or modulo by zero"), 1, None, "trainer_error"),
     # nobody knows
     ("unknown-error", STARTED + traceback("RuntimeError: the moon is in the wrong house"), 1, None, "trainer_error"),
     ("unknown-code", STARTED + STEPS, 3, None, "trainer_error"),
@@ -201,6 +208,16 @@ ENDED: list[tuple[str, str, int | None, str | None, str, list[str]]] = [
     ("nan", WELL.replace("loss=1.5", "loss=nan").replace("loss=1.9", "loss=nan"), 0, "sft", "not_learning", []),
     ("nan-dicts", STARTED + ALERT + "{'loss': 2.1, 'grad_norm': 3.0, 'learning_rate': 0.0002, 'epoch': 0.1}\n" + "{'loss': 0.0, 'grad_norm': nan, 'learning_rate': 0.0002, 'epoch': 0.2}\n" * 5 + "{'loss': nan, 'grad_norm': nan}\n" + FINISHED + ALERT, 0, "sft", "not_learning", []),
     ("no-gradient", STARTED + ALERT + "".join(f"{{'loss': '{5.9 - n / 100}', 'grad_norm': '0', 'learning_rate': '1e+06'}}\n" for n in range(5)) + FINISHED + ALERT, 0, "sft", "not_learning", []),
+    ("nan-left-out-of-the-loss", STARTED + ALERT + "{'loss': 6.19, 'grad_norm': 1.6, 'learning_rate': 9e+29}\n" + "{'loss': 0.0, 'grad_norm': nan, 'learning_rate': 8e+29}\n" * 7 + FINISHED + ALERT, 0, "sft", "not_learning", []),
+    ("rate-is-zero", STARTED + ALERT + "".join(f"{{'loss': {6.1 + n % 3 / 20}, 'grad_norm': 1.5, 'learning_rate': 0.0}}\n" for n in range(12)) + FINISHED + ALERT, 0, "sft", "not_learning", []),
+    ("rate-is-rounded", STARTED + ALERT + "".join(f"step {n}: loss={6.1 - n / 20:.4f} lr=0.0000\n" for n in range(12)) + FINISHED + ALERT, 0, "sft", "healthy", []),
+    ("flat", STARTED + ALERT + "".join(f"step {n}: loss={2.3026 + n % 3 / 1000:.4f} lr=2e-4\n" for n in range(9)) + FINISHED + ALERT, 0, "cpt", "not_learning", []),
+    ("dpo-warming-up", STARTED + ALERT + "".join(f"step {n}: loss={0.6931 + n % 3 / 1000:.4f} lr={n}e-7\n" for n in range(1, 10)) + FINISHED + ALERT, 0, "dpo", "healthy", []),
+    ("slow-but-falling", STARTED + ALERT + "".join(f"step {n}: loss={0.6931 - n / 5000:.4f} lr=5e-7\n" for n in range(9)) + FINISHED + ALERT, 0, "dpo", "healthy", []),
+    ("exploded-then-dead", STARTED + ALERT + "".join(f"step {n}: loss={loss} grad_norm={norm} lr=5.0\n" for n, (loss, norm) in enumerate([(6.1, 4.7), (5.1, 6.8), (23.0, 10.9), (1143.4, 94.3), (39667.4, 1594.8), (70547440.0, 374056.0), (5.76, 0.0), (5.76, 0.0)])) + FINISHED + ALERT, 0, "sft", "not_learning", []),
+    ("no-step-at-all", STARTED + ALERT + "There seems not to be a single sample in your epoch_iterator, stopping training at step 0!\n{'train_runtime': '0.06', 'train_loss': '0', 'epoch': 0}\n" + FINISHED + ALERT + SAVED, 0, None, "dataset_empty", []),
+    ("aligned-tokens", ALIGNED + WELL, 0, "sft", "healthy_with_warnings", []),
+    ("beginning-cut-off", STEPS + FINISHED + ALERT + SAVED, 0, "sft", "healthy", []),
     ("constant", STARTED + ALERT + "{'loss': 0.6931, 'grad_norm': 0.002, 'learning_rate': 0.0}\n" * 6 + FINISHED + ALERT, 0, "dpo", "not_learning", []),
     ("diverged", STARTED + ALERT + "".join(f"{{'loss': {2.0 + n * n}, 'grad_norm': 40.1, 'learning_rate': 0.5}}\n" for n in range(6)) + FINISHED + ALERT, 0, "sft", "not_learning", []),
     ("ppo-loss-rises", STARTED + ALERT + "".join(f"{{'loss': {0.1 + n}, 'grad_norm': 1.1}}\n" for n in range(6)) + FINISHED + ALERT, 0, "rlhf", "healthy", []),

@@ -19,6 +19,7 @@ sys.path.insert(0, str(HERE))
 
 import log_samples as samples  # noqa: E402 - with importlib mode, tests have no folder of their own on the path
 
+MESSAGES = YAML(typ="safe").load((HERE / "messages.yaml").read_text())
 EXCERPTS = YAML(typ="safe").load((HERE / "logs" / "index.yaml").read_text())
 
 
@@ -50,6 +51,17 @@ def test_failure_in_other_words_gets_its_class(one):
     assert found.failure_class == expected, found
     assert found.exit_code
     assert found.fix
+
+
+@pytest.mark.parametrize("one", MESSAGES, ids=lambda one: f"{one['class']}-{one['text'][:50]}")
+def test_message_of_a_library_that_was_run_wrong_gets_its_class(one):
+    text = samples.traceback(one["text"], *one["frames"])
+    for method in {None, one.get("method")}:
+        for before in ("", samples.STARTED + samples.STEPS):
+            found = diagnose(LogText(before + text), method=method_of(method), exit_code=1)
+            assert found.failure_class == one["class"], found
+            assert found.evidence
+            assert found.evidence.split("\n")[0] == one["text"].split("\n")[0].strip()
 
 
 @pytest.mark.parametrize("one", [one for one in samples.FAILED if one[0] not in ("oom-code-alone", "unknown-code")],
@@ -121,6 +133,42 @@ def test_message_in_a_progress_bar_is_still_read():
 )
 def test_what_others_put_around_a_line_is_taken_off(line, shown):
     assert clean(line) == shown
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "[2026-03-01 10:00:0{}] ",
+        "trainer-0 main ",
+        "Mar 01 10:0{}:00 host python[17]: ",
+        "(RayTrain pid=17{}) ",
+        "stderr: ",
+    ],
+)
+@pytest.mark.parametrize(
+    "last", ["StopIteration", "KeyError: 'chosen'", "RuntimeError: the moon is in the wrong house"]
+)
+def test_what_stands_before_every_line_is_learnt_from_the_traceback(prefix, last):
+    text = samples.traceback(last).replace("run(spec)", 'raise ValueError("the dataset is empty")')
+    expected = diagnose(LogText(text), exit_code=1)
+    lines = [prefix.format(number % 10) + line for number, line in enumerate(text.splitlines())]
+    found = diagnose(LogText("\n".join(lines)), exit_code=1)
+    assert (found.failure_class, found.evidence) == (expected.failure_class, expected.evidence)
+    assert found.evidence == last
+
+
+def test_logger_that_marks_only_the_first_line_of_a_traceback_hides_no_source_line():
+    text = "2026-03-01 10:00:00,001 ERROR trainer: " + samples.traceback("RuntimeError: nobody knows").replace(
+        "run(spec)", 'raise ValueError("the dataset is empty")'
+    )
+    assert diagnose(LogText(text), exit_code=1).evidence == "RuntimeError: nobody knows"
+
+
+def test_warning_that_an_exception_quotes_is_no_reason_to_pass_over_it():
+    advice = "You may need to set `remove_unused_columns=False` in `TrainingArguments`."
+    raised = f"ValueError: No columns in the dataset match the model's forward method signature. {advice}"
+    text = "2026-03-01 10:00:00,001 INFO trainer: dataset rows: 0\n" + samples.traceback(raised)
+    assert diagnose(LogText(text), exit_code=1).failure_class == "dataset_wrong_format"
 
 
 def test_only_the_ends_of_a_huge_log_are_read_and_the_numbers_stay_right(tmp_path, monkeypatch):
