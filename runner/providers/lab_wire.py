@@ -167,7 +167,8 @@ def read_metrics(answer: Any) -> list[MetricPoint]:
     """The points of one job, one a step, oldest first.
 
     The trainer posts a step several times and the newest row of the last step has a null loss, so the last value that
-    is not null wins. `at` is the first time the step was reported.
+    is not null wins; but the mean over the whole training, which the last step also gets, is no loss of that step.
+    `at` is the first time the step was reported.
     """
     values: dict[int, dict[str, float | None]] = {}
     times: dict[int, datetime] = {}
@@ -176,7 +177,11 @@ def read_metrics(answer: Any) -> list[MetricPoint]:
         if step is None:
             continue
         merged = values.setdefault(step, {})
-        for name, value in _numbers(row):
+        numbers = dict(_numbers(row))
+        is_mean = numbers.get("learning_rate") is None and merged.get("learning_rate") is not None
+        for name, value in numbers.items():
+            if is_mean and name in _MEANS and merged.get(name) is not None:
+                continue
             if value is not None or name not in merged:
                 merged[name] = value
         at = moment(row.get("timestamp"))
@@ -195,6 +200,8 @@ def _numbers(row: Mapping[str, Any]) -> Iterable[tuple[str, float | None]]:
             yield name, found
 
 
+_MEANS = ("train_loss", "train_perplexity")
+"""What the summary at the end of a training fills with means, in a row that has no learning rate."""
 _NOT_FINITE = ("nan", "inf", "infinity")
 
 

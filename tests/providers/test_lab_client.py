@@ -17,6 +17,7 @@ from runner.ports import DeployRequest, Lab
 from runner.ports import ProviderErrorKind as Kind
 from runner.providers.connect import open_lab
 from runner.providers.finetunelab import LabCredentials
+from runner.providers.lab_wire import read_metrics
 from runner.spec.models import DatasetFormat
 
 DEPLOYED = {"job_id": "j-1", "deployment_id": "pod1", "pod_id": "pod1", "cost": {"cost_per_hour": 0.34}}
@@ -223,6 +224,17 @@ async def test_jobs_are_listed(open_it, wire, replying, canaries):
     ]
     assert wire.seen[0].headers["x-api-key"] == canaries[1]
     assert "authorization" not in wire.seen[0].headers
+
+
+async def test_mean_over_the_training_is_not_the_loss_of_its_last_step():
+    rows = [
+        {"step": 200, "train_loss": 3.2, "learning_rate": 1e-4, "train_perplexity": 24.5},
+        {"step": 200, "train_loss": 3.1, "learning_rate": 1e-6, "train_perplexity": 22.2},
+        {"step": 200, "train_loss": 3.82, "learning_rate": None, "train_perplexity": 45.6},
+        {"step": 200, "train_loss": None, "learning_rate": None, "eval_loss": 3.0},
+    ]
+    (point,) = read_metrics({"metrics": rows})
+    assert point.values == {"train_loss": 3.1, "learning_rate": 1e-6, "train_perplexity": 22.2, "eval_loss": 3.0}
 
 
 async def test_metrics_are_merged_by_step_and_keep_every_number(open_it, wire, replying):
