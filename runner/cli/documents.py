@@ -53,9 +53,22 @@ def check_marks(document: Path) -> None:
 
 
 def update_document(path: Path, store: Store, *, specs_root: Path) -> None:
-    """Update the document after a run, if there is one; a problem with it never changes the run's result."""
-    if not path.exists():
+    """Update the document after a run, if there is one, and the comparison beside it, if there is a batch.
+
+    A problem with either never changes the run's result, nor the other one.
+    """
+    if path.exists():
+        _update_text(path, store, specs_root)
+    try:
+        files = refresh_comparison(path.parent, store)
+    except RunspecError as exc:
+        click.echo(f"{exc}\nthe comparison was left as it is; the run itself is recorded", err=True)
         return
+    for file in files:
+        click.echo(f"updated {file}", err=True)
+
+
+def _update_text(path: Path, store: Store, specs_root: Path) -> None:
     try:
         check_marks(path)
         changed = write_document(path, model_of(specs_below(specs_root), store))
@@ -64,10 +77,3 @@ def update_document(path: Path, store: Store, *, specs_root: Path) -> None:
         return
     if changed:
         click.echo(f"updated {path}", err=True)
-    try:
-        files = refresh_comparison(path.parent, store)
-    except RunspecError as exc:
-        click.echo(f"{exc}\nthe comparison was left as it is; the run itself is recorded", err=True)
-        return
-    for file in files:
-        click.echo(f"updated {file}", err=True)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from runner.cli.options import with_state
+from runner.results import Target
+
+if TYPE_CHECKING:
+    from runner.history import Lease
 
 
 @click.command("status")
@@ -36,11 +41,25 @@ def command(state: Path) -> int:
             console = stdout_console()
             for line in frame(board, datetime.now(UTC), width=console.width, height=1_000):
                 console.print(line)
+        shown = {summary.run for summary in going}
+        for summary in store.unfinished_runs()[:1]:
+            if summary.run not in shown:
+                done = f"{summary.finished} of {summary.jobs} jobs done"
+                click.echo(f"run {summary.run} was interrupted, {done}: `runspec resume {summary.run}`")
+        targets = {summary.run: summary.target for summary in store.runs()}
         for lease in store.open_leases():
-            if lease.run not in {summary.run for summary in going}:
-                click.echo(f"! pod {lease.pod_id or lease.name} of run {lease.run} may still be billed: `runspec reap`")
+            if lease.run not in shown:
+                click.echo(_lease_line(lease, targets.get(lease.run)))
         last = next((run for run in store.runs(20) if run.finished_at is not None), None)
         report = summarise(store.load_run(last.run)) if last else None
         if report is not None:
             click.echo(f"last result, run {report.run}: {verdict_line(report)}")
     return 0
+
+
+def _lease_line(lease: Lease, target: Target | None) -> str:
+    pod = f"pod {lease.pod_id or lease.name} of run {lease.run}"
+    if target is Target.LOCAL:
+        # It ended with its runner and costs nothing; the journal only does not know it yet.
+        return f"! local {pod} is not proven gone: `runspec reap --target local --yes`"
+    return f"! {pod} may still be billed: `runspec reap`"

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import subprocess
 import sys
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from runner.cli import main as cli_main
+from runner.results import PodCreated, PodRequested, RunStarted, Target
+from runner.store import lock
+from runner.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -366,6 +372,26 @@ def test_nothing_recorded_is_said_with_what_makes_a_record(runspec, name):
     said = runspec(name)
     assert said.code == 0
     assert "`runspec specs/cpt.yaml` makes one" in said.out + said.err
+
+
+@pytest.mark.parametrize(
+    ("target", "advice"),
+    [
+        (Target.LOCAL, "! local pod p1 of run dead is not proven gone: `runspec reap --target local --yes`"),
+        (Target.CLOUD, "! pod p1 of run dead may still be billed: `runspec reap`"),
+    ],
+)
+def test_status_of_a_killed_run_names_what_goes_on_with_it_and_what_ends_its_pods(runspec, workshop, target, advice):
+    now = datetime.now(UTC)
+    requested = PodRequested(at=now, job="cpt/basic/1", name="n", via="lab", gpu="g", price_cap_usd_h=1, deadline=now)
+    created = PodCreated(at=now, job="cpt/basic/1", name="n", pod_id="p1", cost_usd_h=0)
+    started = RunStarted(at=now, run="dead", target=target, via="lab", jobs=())
+    with closing(Store.open(workshop.folder / ".runspec")) as store:
+        asyncio.run(store.journal("dead").append(started, requested, created, durable=True))
+    (workshop.folder / ".runspec" / lock.FILE).write_text("")  # as if the process that took it were gone
+    said = runspec("status")
+    assert "run dead was interrupted, 0 of 0 jobs done: `runspec resume dead`" in said.out
+    assert advice in said.out
 
 
 def test_last_run_of_nothing_says_so(runspec):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.cli.documents import update_document
 from runner.store.store import Store
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "reports"))
@@ -37,6 +38,18 @@ async def test_files_are_written_once(recorded, runspec, tmp_path):
     assert (tmp_path / "out" / "charts" / "loss-dpo_standard.svg").exists()
     again = runspec("compare", "ba7c", "--state", str(recorded), "--write", "--dir", "out")
     assert again.err.strip() == "out is up to date"
+
+
+@pytest.mark.parametrize("document", [None, "no marks in here\n"], ids=["no-document", "document-refused"])
+async def test_batch_is_compared_after_its_run_whatever_the_document_is(recorded, workshop, tmp_path, document):
+    path = tmp_path / "reports" / "DOC.md"
+    if document is not None:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(document)
+    with Store.open(recorded) as store:
+        update_document(path, store, specs_root=workshop.folder / "specs")
+    assert "orpo_standard" in (path.parent / "COMPARISON.md").read_text()
+    assert (path.parent / "charts" / "loss-dpo_standard.svg").exists()
 
 
 async def test_charts_of_templates_that_are_gone_are_removed_and_nothing_else(recorded, runspec, tmp_path):
