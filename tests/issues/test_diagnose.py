@@ -79,6 +79,17 @@ def test_training_that_ended_is_healthy_or_says_what_was_lost(one):
     assert (found.failure_class, list(found.also)) == (expected, also), found
 
 
+@pytest.mark.parametrize("line", (HERE / "harmless.txt").read_text().splitlines())
+@pytest.mark.parametrize("exit_code", [0, None])
+def test_training_that_ended_well_is_not_condemned_for_a_word_in_a_line(line, exit_code):
+    steps = samples.STEPS.splitlines(keepends=True)
+    between = samples.STARTED + samples.ALERT + "".join(steps[:2]) + line + "\n" + "".join(steps[2:])
+    for text in (f"{line}\n{samples.WELL}", between + samples.FINISHED + samples.ALERT, f"{samples.WELL}{line}\n"):
+        found = diagnose(LogText(text), exit_code=exit_code)
+        assert found.failure_class in ("healthy", "healthy_with_warnings"), found
+        assert found.also == ()
+
+
 def test_failure_outranks_every_warning_and_lost_post():
     text = (
         samples.WARNED

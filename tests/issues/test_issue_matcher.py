@@ -204,3 +204,25 @@ def test_a_hundred_thousand_lines_take_seconds():
     for number in range(20_000):
         matcher.match(f"2026-11-22 08:49:29,534 INFO trainer: step {number}/20 loss=5.0995 grad_norm=1.7794 lr=0.005")
     assert time.process_time() - begun < 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Xet Storage is enabled for this repo, but the 'hf_xet' package is not installed. Falling back to regular HTTP "
+        "download. For better performance, install the package with: `pip install huggingface_hub[hf_xet]`",
+        "'(ReadTimeoutError(\"HTTPSConnectionPool(host='huggingface.co', port=443): Read timed out.\"), '(ID: 1)')' "
+        "thrown while requesting HEAD https://huggingface.co/acme/tiny/resolve/main/config.json",
+        "Could not load bitsandbytes native library: libcuda.so.1: cannot open shared object file",
+        "The tokenizer has new PAD/BOS/EOS tokens that differ from the model config and generation config.",
+    ],
+)
+def test_what_healthy_pods_write_stops_no_run(line):
+    found = IssueMatcher().match(line)
+    assert found is not None
+    assert found.verdict == "expected"
+
+
+def test_what_a_spec_expects_may_be_an_exception():
+    own = KnownIssue(id="own", log="KeyError: 'chosen'", verdict="expected", because="we know")
+    assert IssueMatcher((own,)).match("KeyError: 'chosen'").id == "own"
