@@ -15,6 +15,8 @@ from runner.datasets.source import open_dataset
 from runner.errors import ProviderError
 from runner.plan import PlannedJob
 from runner.ports import DeployRequest, UploadedDataset
+from runner.providers.budget import RateBudget
+from runner.providers.clock import SystemClock
 from runner.providers.connect import open_runpod
 from runner.providers.faults import Call
 from runner.providers.finetunelab import FineTuneLab, LabCredentials
@@ -34,6 +36,7 @@ class _DryHost:
     """Keeps the calls that the lab's client makes; nothing is sent."""
 
     calls: list[Call] = field(default_factory=list)
+    budget: RateBudget = field(default_factory=lambda: RateBudget(SystemClock()))
 
     async def fetch(self, call: Call, _read: Callable[[Any], T]) -> T:
         """Answers with placeholders, which the next call then carries."""
