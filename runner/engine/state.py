@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 
 from runner.conditions.evidence import Evidence
 from runner.engine.recorder import Recorder
@@ -16,9 +17,16 @@ from runner.issues.matcher import IssueMatcher
 from runner.plan import PlannedJob
 from runner.ports import Clock, JobTicket
 from runner.results import AnyEvent, FailureClass, IssueObserved, LogLine, LogsObserved, WatchResumed
+from runner.spec.models import KnownIssue, Method
 
 ASLEEP_S = 60.0
 """The watch looks every few seconds; nothing but the sleep of the machine, or of a whole life, lets so much pass."""
+
+
+@lru_cache(maxsize=32)
+def _matcher_of(known: tuple[KnownIssue, ...], method: Method) -> IssueMatcher:
+    """One matcher for all jobs of a template: its tables take longer to make than a job to begin."""
+    return IssueMatcher(extra=known, method=method)
 
 
 class JobState:
@@ -44,7 +52,7 @@ class JobState:
         """We asked for the end ourselves: what pod and job say from here on is no evidence of their health."""
         self._recorder = recorder
         self._clock = clock
-        self._matcher = IssueMatcher(extra=job.spec.known_issues, method=job.spec.template.method)
+        self._matcher = _matcher_of(tuple(job.spec.known_issues), job.spec.template.method)
         self._issues: set[str] = set()
         self._log_lines = 0
         self._changed = asyncio.Event()

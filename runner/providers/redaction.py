@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 MASK = "***"
 _MAX_CHARS = 600
@@ -48,11 +48,12 @@ class Redactor:
         return f"Redactor({len(self._secrets)} secrets)"
 
     @cached_property
-    def _known(self) -> re.Pattern[str] | None:
-        """Every form of every known secret. Compiled when first needed: most runs show no error to clean."""
-        # Longest first, so that a secret which contains another one disappears whole.
-        ordered = sorted(self._secrets, key=lambda secret: (-len(secret), secret))
-        return re.compile("|".join(map(_pattern, ordered)), re.IGNORECASE) if ordered else None
+    def _known(self) -> tuple[re.Pattern[str], ...]:
+        """Every form of every known secret, compiled when first needed: most runs show no error to clean.
+
+        Longest first, so that a secret which contains another one disappears whole.
+        """
+        return tuple(map(_forms, sorted(self._secrets, key=lambda secret: (-len(secret), secret))))
 
     def plus(self, secrets: Iterable[str]) -> Redactor:
         """A redactor that also knows `secrets`."""
@@ -61,8 +62,8 @@ class Redactor:
 
     def clean(self, text: str) -> str:
         """`text` without secrets."""
-        if self._known is not None:
-            text = self._known.sub(MASK, text)
+        for known in self._known:
+            text = known.sub(MASK, text)
         text = _SHAPES.sub(MASK, text)
         text = _BEARER.sub(rf"\1 {MASK}", text)
         return _ASSIGNED.sub(rf"\1{MASK}", text)
@@ -91,16 +92,21 @@ class Redactor:
     def _bounded(self, text: str) -> str:
         """The start of `text`, not ending within a known secret: cleaning a huge text would take long."""
         end = 16 * _MAX_CHARS
-        if len(text) > end and self._known is not None:
-            around = max(0, end - self._longest)
-            for match in self._known.finditer(text, around, end + self._longest):
-                if match.start() < end < match.end():
-                    end = match.start()
+        if len(text) > end:
+            around, beyond = max(0, end - self._longest), end + self._longest
+            found = [match.span() for known in self._known for match in known.finditer(text, around, beyond)]
+            end = min((start for start, stop in found if start < end < stop), default=end)
         return text[:end]
 
     def is_clean(self, text: str) -> bool:
         """Whether nothing in `text` would be masked."""
         return self.clean(text) == text
+
+
+@lru_cache(maxsize=256)
+def _forms(secret: str) -> re.Pattern[str]:
+    """A pattern takes milliseconds to compile, and a run's hosts and pods share most of their secrets."""
+    return re.compile(_pattern(secret), re.IGNORECASE)
 
 
 def _pattern(secret: str) -> str:
