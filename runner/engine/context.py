@@ -11,7 +11,6 @@ from runner.engine.state import JobState
 from runner.engine.watch import Watch
 from runner.engine.world import World
 from runner.results import Outcome
-from runner.spec.conditions import Condition
 
 
 @dataclass(slots=True)
@@ -33,5 +32,3 @@ class StepResult:
 
     outcome: Outcome
     detail: str = ""
-    unmet: tuple[Condition, ...] = ()
-    """What was waited for in vain."""

@@ -17,7 +17,7 @@ from runner.engine.steps.collect import collect_evidence
 from runner.engine.steps.dataset import validate_dataset
 from runner.engine.steps.deploy import deploy_template
 from runner.engine.steps.model import ask_model, download_model
-from runner.engine.steps.wait import wait_for
+from runner.engine.steps.wait import awaited, wait_for
 from runner.engine.stop import NO_VERDICT, StopJob, cut_off_by
 from runner.errors import ProviderError
 from runner.results import (
@@ -98,7 +98,8 @@ class JobRun:
             result = await self._run_step(step)
             if result.outcome is Outcome.FAILED and not step.optional:
                 reason = f"{step_title(step)}: {result.detail}"
-                raise StopJob(reason, FailureClass.CRITERION, unmet=result.unmet)
+                unmet = awaited(step) if isinstance(step, WaitStep) else ()
+                raise StopJob(reason, FailureClass.CRITERION, unmet=unmet)
 
     async def _run_step(self, step: Step) -> StepResult:
         state, index = self._state, self._steps_done
@@ -252,11 +253,11 @@ class JobRun:
         )
 
     def _what_was_not_seen(self, stop: StopJob) -> str:
-        """Why nobody can say whether what a wait waited for came; empty when it certainly did not."""
+        """Why nobody can say whether one of the things that a wait waited for came; empty when it is known."""
         findings = [evaluate(condition, self._state.evidence) for condition in stop.unmet]
-        if not findings or any(finding.truth is not None for finding in findings):
-            return ""
-        return findings[0].observed
+        if any(finding.truth for finding in findings):
+            return ""  # it came, but too late
+        return next((finding.observed for finding in findings if finding.truth is None), "")
 
     def _saving(self) -> str:
         """What deciding early saved, in words; empty when every step ran to its end."""

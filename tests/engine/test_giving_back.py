@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,6 +35,7 @@ from runner.results import (
     PodRequested,
     Target,
 )
+from runner.spec.models import Phase
 from tests.sim import cloud as sim
 from tests.sim.disk import Disk, SimJournal
 from tests.sim.life import Life
@@ -87,6 +88,7 @@ def live(
     full_after: int | None = None,
     make_lab: Callable[..., sim.SimLab] = sim.SimLab,
     jobs: int = 1,
+    phase: Phase | None = None,
     interrupt: Interrupt | None = None,
     via: str = "lab",
 ) -> Lived:
@@ -104,7 +106,10 @@ def live(
         sdk=SimSdk(world, loop, life),
         kit=Kit(),
     )
-    plan = Plan(jobs=planned_jobs(jobs), target=Target.SCRIPTED, max_spend_usd=None, via=via)
+    planned = planned_jobs(jobs)
+    if phase is not None:
+        planned = tuple(replace(job, phase=phase, criteria=phase.success) for job in planned)
+    plan = Plan(jobs=planned, target=Target.SCRIPTED, max_spend_usd=None, via=via)
     main = run_plan(
         plan,
         around,

@@ -7,6 +7,7 @@ from runner.conditions.judge import all_decided
 from runner.engine.context import JobContext, StepResult
 from runner.engine.stop import StopJob
 from runner.results import FailureClass, Finding, Outcome
+from runner.spec.conditions import Condition
 from runner.spec.scalars import format_duration
 from runner.spec.steps import WaitStep
 
@@ -23,15 +24,19 @@ async def wait_for(context: JobContext, step: WaitStep) -> StepResult:
     while True:
         state.evidence.advance(state.now())
         stop_if_needed(context)
-        conditions = [step.wait] if step.or_ is None else [step.wait, step.or_]
-        findings = [evaluate(condition, state.evidence) for condition in conditions]
+        findings = [evaluate(condition, state.evidence) for condition in awaited(step)]
         if result := _result_of(context, findings):
             return result
         left_s = deadline - clock.monotonic()
         if left_s <= 0:
             detail = f"expected {findings[0].expected} within {format_duration(limit)}; {findings[0].observed}"
-            return StepResult(Outcome.FAILED, detail, unmet=tuple(conditions))
+            return StepResult(Outcome.FAILED, detail)
         await _next_look(context, within_s=min(left_s, context.world.pace.tick_s))
+
+
+def awaited(step: WaitStep) -> tuple[Condition, ...]:
+    """What a step waits for; one of them is enough."""
+    return (step.wait,) if step.or_ is None else (step.wait, step.or_)
 
 
 async def _next_look(context: JobContext, *, within_s: float) -> None:

@@ -1,0 +1,47 @@
+"""What a wait that ran out says of the template: that something did not come, or that nobody could have seen it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runner.results import FailureClass, Outcome
+from runner.spec.models import Phase
+from tests.engine.test_giving_back import Lived, live
+
+NEVER_IN_THE_LOG = {"log": "no line has these words"}
+NEVER_IN_THE_METRICS = {"metric": "train_loss", "lt": -1}
+
+
+def waited(rates: dict[str, float], wait: dict[str, Any], or_: dict[str, Any]) -> Lived:
+    """A job that waits in vain for one of two things, while everything that is judged holds."""
+    phase = {
+        "runspec-phase": 1,
+        "name": "waiting",
+        "title": "Waiting",
+        "steps": [
+            {"deploy": "template"},
+            {"wait": {"metric": "step", "gte": 5}, "timeout": "10m"},
+            {"wait": wait, "or": or_, "timeout": "1m"},
+        ],
+        "success": [
+            {"id": "pod-deploys", "title": "Pod deploys", "expect": {"pod": "started"}},
+            # Not decided before the end, so that the wait is worth its time.
+            {"id": "fails", "title": "Training fails", "expect": {"alert": "job_failed"}, "optional": True},
+        ],
+    }
+    return live({"trainer stalls": 1.0, **rates}, phase=Phase.model_validate(phase))
+
+
+def test_a_wait_for_either_of_two_things_is_unknown_when_one_of_them_could_not_be_seen():
+    for wait, or_ in (
+        (NEVER_IN_THE_LOG, NEVER_IN_THE_METRICS),
+        (NEVER_IN_THE_METRICS, NEVER_IN_THE_LOG),
+    ):
+        (job,) = waited({"log broken": 1.0}, wait, or_).finished()
+        assert (job.outcome, job.failure_class) == (Outcome.UNKNOWN, FailureClass.NO_EVIDENCE)
+        assert "the log stream broke" in job.reason
+
+
+def test_a_wait_for_two_things_that_certainly_did_not_come_fails():
+    (job,) = waited({}, NEVER_IN_THE_LOG, NEVER_IN_THE_METRICS).finished()
+    assert (job.outcome, job.failure_class) == (Outcome.FAILED, FailureClass.CRITERION)
