@@ -58,7 +58,7 @@ class JobState:
         self._changed = asyncio.Event()
         self.woke_s = float("-inf")
         """When the machine was last found to have slept."""
-        self._awake_s = clock.monotonic()
+        self._awake_s: float | None = None
         self._blind_s = 0.0
 
     @property
@@ -81,21 +81,26 @@ class JobState:
         self._learn(events)
 
     async def notice_sleep(self) -> None:
-        """Record a sleep of the machine since this was last called or anything was recorded."""
+        """Record a sleep of the machine since the watch looked last or anything was recorded."""
         if blindness := self._blindness():
             await self._recorder.record(*blindness)
             self._learn(blindness)
+
+    def expect_looks(self) -> None:
+        """From now on the watch looks at the job every few seconds; before, nothing was to be seen or missed."""
+        self._awake_s = self._clock.monotonic()
 
     def blind_for(self, seconds: float) -> None:
         """Nobody watched the job for so long; the next record says so."""
         self._blind_s += max(0.0, seconds)
 
     def _blindness(self) -> tuple[AnyEvent, ...]:
-        now_s = self._clock.monotonic()
-        asleep_s, self._awake_s = now_s - self._awake_s, now_s
-        if asleep_s > ASLEEP_S:
-            self.woke_s = now_s
-            self.blind_for(asleep_s)
+        if self._awake_s is not None:
+            now_s = self._clock.monotonic()
+            asleep_s, self._awake_s = now_s - self._awake_s, now_s
+            if asleep_s > ASLEEP_S:
+                self.woke_s = now_s
+                self.blind_for(asleep_s)
         blind_s, self._blind_s = self._blind_s, 0.0
         return (WatchResumed(at=self.now(), job=self.key, blind_s=blind_s),) if blind_s else ()
 

@@ -89,6 +89,7 @@ class Watch:
         """Watch a job whose pod exists; `seen` is what an earlier life has recorded of it."""
         limits, pace = state.job.spec.limits, self._world.pace
         begun_s = self._world.clock.monotonic() if state.pod_since_s is None else state.pod_since_s
+        state.expect_looks()
         state.vigil = Vigil(since_s=begun_s, provision_s=limits.provision.total_seconds(), stuck_s=pace.stuck_s)
         watched = _Watched(state=state)
         if seen is not None:

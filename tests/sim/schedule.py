@@ -37,6 +37,7 @@ from runner.results import (
     RunFinished,
     RunStarted,
     Target,
+    WatchResumed,
 )
 from runner.spec.loader import find_phase, load_spec
 from runner.spec.models import Spec
@@ -344,6 +345,9 @@ class Simulation:
                 self.report.violations.append(f"I8: {foreign} was ended")
         self._check_green(events, finished)
         self._check_money(events)
+        if len(self.report.points) == 1 and not self.world.happened["suspended"]:
+            blind = [event.blind_s for event in events if isinstance(event, WatchResumed)]
+            self.report.violations += [f"I10: {blind_s:.0f} s taken for a sleep that was none" for blind_s in blind]
         jobs = planned_jobs(self.schedule.jobs, self.schedule.phase, escalates=self.schedule.escalates)
         self.report.violations += invariants.replayed_otherwise(events, {job.key: job for job in jobs})
         self._check_pace()

@@ -14,7 +14,7 @@ from runner.results import FailureClass, Outcome
 from tests.sim.cloud import FAULTS
 from tests.sim.coverage import FAULT_ROWS, MARKS, TRAPS, not_met
 from tests.sim.mutants import MUTANTS, Plant, planted
-from tests.sim.schedule import Schedule, simulate
+from tests.sim.schedule import SUSPENDED_S, Schedule, simulate
 from tests.sim.tally import calm, crash_points, random_schedules, sweep
 from tests.sim.wire import WIRE_FAULTS
 from tests.sim.wire_schedule import SERVER_FAULTS
@@ -133,6 +133,14 @@ def test_a_training_that_went_on_while_the_machine_slept_is_not_called_stalled(s
     report = simulate(Schedule(seed=1, phase="full", suspend_s=suspend_s))
     assert report.violations == []
     assert [job.outcome for job in report.finished] == [Outcome.PASSED]
+
+
+def test_an_interrupt_right_after_the_machine_woke_ends_the_pod_at_once():
+    report = simulate(Schedule(seed=1, suspend_s=60, interrupt_s=[61]))
+    assert report.violations == []
+    asked_s = 61 + SUSPENDED_S
+    ended_s = next(float(call.split()[0]) for call in report.trace if call.endswith("call< terminate_pod"))
+    assert ended_s - asked_s < 10
 
 
 def test_a_training_that_went_on_while_the_runner_was_gone_is_not_called_stalled():

@@ -48,7 +48,8 @@ async def _next_look(context: JobContext, *, within_s: float) -> None:
     await state.changed(within_s=within_s)
     await state.notice_sleep()
     look_s = 2 * max(pace.pods_s, pace.jobs_s, pace.alerts_s)
-    await clock.sleep(max(0.0, state.woke_s + look_s - clock.monotonic()))
+    while (left_s := state.woke_s + look_s - clock.monotonic()) > 0 and not context.interrupt.level:
+        await state.changed(within_s=left_s)
 
 
 def _result_of(context: JobContext, findings: list[Finding]) -> StepResult | None:
