@@ -92,7 +92,8 @@ def _with_response(line: bytes) -> bytes:
         return line  # blank, or a row that is uploaded unchecked to see what the lab makes of it
     if not isinstance(row, dict) or "prompt" not in row or row.get("response") is not None or "chosen" in row:
         return line
-    return json.dumps({**row, "response": row["prompt"]}, ensure_ascii=False).encode()
+    # Half a surrogate pair has no UTF-8, and goes on as the escape that it came as.
+    return json.dumps({**row, "response": row["prompt"]}, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def _generated(dataset: Dataset, seed_offset: int) -> Iterator[bytes]:

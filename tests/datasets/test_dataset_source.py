@@ -63,6 +63,13 @@ def test_reward_rows_without_an_answer_are_uploaded_with_their_prompt_as_one(tmp
     assert (summary.rows, summary.sha256, summary.size_bytes) == (3, hashlib.sha256(rows).hexdigest(), len(rows))
 
 
+def test_half_a_surrogate_pair_is_uploaded_as_it_was_written(tmp_path: Path) -> None:
+    # Only `--no-dataset-check` lets such a row come this far.
+    (tmp_path / "rows.jsonl").write_bytes(rb'{"prompt": "\ud800 half"}' + b"\n")
+    rows = open_dataset(Dataset(format=DatasetFormat.REWARD, file="rows.jsonl"), base_dir=tmp_path)
+    assert rows == rb'{"prompt": "\ud800 half", "response": "\ud800 half"}' + b"\n"
+
+
 def test_seed_offset_gives_a_repeated_job_rows_of_its_own(tmp_path: Path) -> None:
     dataset = Dataset(format=DatasetFormat.TEXT, generate=Generate(rows=5, seed=3))
     assert open_dataset(dataset, base_dir=tmp_path, seed_offset=2) == generate_rows(DatasetFormat.TEXT, rows=5, seed=5)
