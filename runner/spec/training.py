@@ -21,6 +21,9 @@ NAMES = frozenset((
 ))  # fmt: skip
 """What the lab's templates set. Source: FineTune Lab contract §4.2, read 2026-11."""
 
+OF_TRAINERS = frozenset(("use_bdlora", "use_dora", "use_qalora", "use_rslora", "entropy_coef_max", "entropy_coef_min"))
+"""Settings that only look like slips in one. Source: `LoraConfig` of PEFT 0.21 and `GRPOConfig` of TRL 1.12."""
+
 # A trainer may know more names than the lab's templates use, so only what is nearly one of these is taken for a slip.
 _NEARNESS = 0.85
 _SHORTEST_GUESSED = 6
@@ -29,7 +32,7 @@ _SHORTEST_GUESSED = 6
 def training_problems(training: MapNode) -> Iterator[Diagnostic]:
     """Slips in names, which the lab would drop without a word, and values that fail only on a paid machine."""
     for name, entry in training.entries.items():
-        if name not in NAMES and (near := _nearest(name)):
+        if name not in NAMES | OF_TRAINERS and (near := _nearest(name)):
             yield Diagnostic(
                 "spec.unknown-key",
                 f"unknown key `{name}` in `training`",
