@@ -48,9 +48,16 @@ def key_of(cell: str) -> str:
     return match.group() if match else ""
 
 
-def _table(content: str) -> list[list[str]]:
-    """The rows of the first table in a content, its head and the line below it among them."""
-    return [cells_of(line) for line in content.split("\n") if line.strip().startswith("|")]
+def _is_row(line: str) -> bool:
+    return line.strip().startswith("|")
+
+
+def _around_table(content: str) -> tuple[list[str], list[str], list[str]]:
+    """The lines before, in and behind the first table of a content."""
+    lines = content.split("\n")
+    begin = next((number for number, line in enumerate(lines) if _is_row(line)), len(lines))
+    end = next((number for number in range(begin, len(lines)) if not _is_row(lines[number])), len(lines))
+    return lines[:begin], lines[begin:end], lines[end:]
 
 
 def _line(cells: list[str]) -> str:
@@ -58,16 +65,15 @@ def _line(cells: list[str]) -> str:
 
 
 def _fill_inventory(rendered: str, current: str) -> str:
-    head, *_ = fresh_rows = _table(rendered) or [[]]
-    if len(head) <= _NOTES_CELL:  # somebody's own template makes something else of it
+    before, table, behind = _around_table(rendered)
+    head, *_ = fresh_rows = [cells_of(line) for line in table] or [[]]
+    if any(len(row) <= _NOTES_CELL for row in fresh_rows):  # somebody's own template makes something else of it
         return rendered
-    written = _table(current)
-    ours = {key_of(row[_KEY_CELL]): row for row in fresh_rows[2:] if row}
+    written = [cells_of(line) for line in _around_table(current)[1]]
+    ours = {key_of(row[_KEY_CELL]): row for row in fresh_rows[2:]}
     # Columns behind ours are the author's.
-    more = [row[len(head) :] for row in written[:2]] or [[], []]
-    lines = [
-        line + "".join(f" {cell} |" for cell in own) for line, own in zip(rendered.split("\n"), more, strict=False)
-    ]
+    more = [*(row[len(head) :] for row in written[:2]), [], []]
+    lines = [line + "".join(f" {cell} |" for cell in own) for line, own in zip(table[:2], more, strict=False)]
     for row in written[2:]:
         fresh = ours.pop(key_of(row[_KEY_CELL]), None) if row else None
         if len(row) <= _NOTES_CELL:
@@ -79,12 +85,12 @@ def _fill_inventory(rendered: str, current: str) -> str:
             row[_STATUS_CELL] = _NO_SPEC
             lines.append(_line(row))
     lines += [_line([*row, *("" for _ in more[0])]) for row in ours.values()]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*before, *lines, *behind])
 
 
 def _own_inventory(content: str) -> str:
     rows = content.split("\n")
-    return "\n".join(_line(cells_of(row)[:_NOTES_CELL]) if row.strip().startswith("|") else row for row in rows)
+    return "\n".join(_line(cells_of(row)[:_NOTES_CELL]) if _is_row(row) else row for row in rows)
 
 
 def _claims_of(adopted: str) -> str:

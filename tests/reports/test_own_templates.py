@@ -44,6 +44,38 @@ def test_every_region_has_a_template_that_can_be_replaced(tmp_path):
     assert [kind for kind in kinds if f"my own {kind}\n" not in text] == ["inventory"]
 
 
+TABLE = """\
+| Key | Method | Status | Model | Notes |
+|-----|--------|--------|-------|-------|
+{% for one in templates %}
+| {{ one.subject.key | code }} | {{ one.subject.method | method }} | {{ one | in_short }} | - |  |
+{% endfor %}
+"""
+
+
+def test_an_inventory_of_ones_own_may_say_something_around_its_table(tmp_path):
+    path = document(tmp_path, inventory=f"All templates:\n\n{TABLE}\nThat is all.\n")
+    path.write_text("<!-- runspec:begin inventory -->\n<!-- runspec:end inventory -->\n", encoding="utf-8")
+    assert write_document(path, MODEL)
+    text = path.read_text(encoding="utf-8")
+    assert "All templates:\n\n| Key | Method |" in text
+    assert "| - |  |\n\nThat is all.\n<!-- runspec:end inventory" in text
+    noted = text.replace("| - |  |\n", "| - | ask Ada |\n")
+    path.write_text(noted, encoding="utf-8")
+    assert not write_document(path, MODEL)
+    assert path.read_text(encoding="utf-8") == noted
+
+
+def test_an_inventory_of_ones_own_with_other_columns_is_written_as_it_is(tmp_path):
+    path = document(tmp_path, inventory=TABLE)
+    path.write_text("<!-- runspec:begin inventory -->\n<!-- runspec:end inventory -->\n", encoding="utf-8")
+    assert write_document(path, MODEL)
+    (tmp_path / "templates" / "inventory.md.j2").write_text(TABLE.replace(" | - |  |", " |"), encoding="utf-8")
+    assert write_document(path, MODEL)
+    assert "batch not run |\n<!-- runspec:end inventory" in path.read_text(encoding="utf-8")
+    assert not write_document(path, MODEL)
+
+
 @pytest.mark.parametrize(
     ("template", "message"),
     [
