@@ -32,9 +32,13 @@ def command(run: str | None, limit: int, spec: str | None, trend: bool, metric: 
         if trend:
             from runner.cli.trend import print_trend
 
-            print_trend(store, limit=limit, spec=spec)
+            if not print_trend(store, limit=limit, spec=spec):
+                click.echo(_nothing_recorded(store, spec))
         elif run is None:
-            _print_list(store.runs(limit, spec), store, spec)
+            if runs := store.runs(limit, spec):
+                _print_list(runs)
+            else:
+                click.echo(_nothing_recorded(store, spec))
         elif metric is None:
             print_run(store, run)
         else:
@@ -42,7 +46,7 @@ def command(run: str | None, limit: int, spec: str | None, trend: bool, metric: 
     return 0
 
 
-def nothing_recorded(store: Store, spec: str | None) -> str:
+def _nothing_recorded(store: Store, spec: str | None) -> str:
     """Why there is no run to list; it names the nearest spec that has some."""
     specs = {name for run in store.runs() for name in run.specs}
     if not specs or spec is None:
@@ -51,14 +55,11 @@ def nothing_recorded(store: Store, spec: str | None) -> str:
     return f"no run of a spec `{spec}` is recorded here: {fix}"
 
 
-def _print_list(runs: list[RunSummary], store: Store, spec: str | None) -> None:
+def _print_list(runs: list[RunSummary]) -> None:
     from runner.cli.jobline import SIGNS
     from runner.cli.summary import stdout_console
     from runner.cli.tables import Column, print_table
 
-    if not runs:
-        click.echo(nothing_recorded(store, spec))
-        return
     rows = []
     for one in runs:
         outcome = f"{SIGNS[one.outcome]} {one.outcome}" if isinstance(one.outcome, Outcome) else "… no end recorded"

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
-import click
-
-from runner.cli.history import nothing_recorded
 from runner.cli.jobline import SIGNS
 from runner.cli.summary import stdout_console
 from runner.cli.tables import Column, print_table
@@ -31,18 +28,17 @@ _COLUMNS = (
 )
 
 
-def print_trend(store: Store, *, limit: int, spec: str | None) -> None:
-    """One row a spec and phase over the newest `limit` runs."""
+def print_trend(store: Store, *, limit: int, spec: str | None) -> bool:
+    """One row a spec and phase over the newest `limit` runs; False when there is none to print."""
     series: dict[str, list[JobReport]] = {}
     for recorded in store.recorded_runs(limit, spec):
         report = summarise(recorded)
         for job in report.jobs if report else ():
             if spec in (None, job.record.spec):
                 series.setdefault(f"{job.record.spec} / {job.record.phase}", []).append(job)
-    if not series:
-        click.echo(nothing_recorded(store, spec))
-        return
-    print_table(stdout_console(), _COLUMNS, [_row(name, jobs[::-1]) for name, jobs in sorted(series.items())])
+    if series:
+        print_table(stdout_console(), _COLUMNS, [_row(name, jobs[::-1]) for name, jobs in sorted(series.items())])
+    return bool(series)
 
 
 def _row(name: str, jobs: Sequence[JobReport]) -> list[str]:
