@@ -79,10 +79,17 @@ def _figures(log: LogText, pattern: re.Pattern[str]) -> Iterator[Figure]:
         if before.endswith("train_") and "train_runtime" in text[max(0, match.start() - 300) : match.end() + 300]:
             continue  # the mean over the whole training, printed at its end
         shape = text[match.start() : match.start(1)]
-        try:
-            yield Figure(float(match[1].rstrip(".+-eE")), match.start(), shape)
-        except ValueError:
-            continue
+        value = _number(match[1])
+        if value is not None:
+            yield Figure(value, match.start(), shape)
+
+
+def _number(text: str) -> float | None:
+    """The number that a text is; None for what only looks like one, such as a version."""
+    try:
+        return float(text.rstrip(".+-eE"))
+    except ValueError:
+        return None
 
 
 def _one_shape(figures: Sequence[Figure]) -> list[Figure]:
@@ -136,7 +143,7 @@ def _no_rate(log: LogText) -> NotLearning | None:
     """Steps that all report a learning rate of zero; one that was only rounded to it has digits to show for it."""
     found = [match for match, _ in zip(_RATE.finditer(log.text), range(_LONGEST), strict=False)]
     steps = [match for match in found if "oss" in log.line_at(match.start()).text]
-    is_zero = all(float(one[1].rstrip(".+-eE") or 1) == 0 and ("e" in one[1] or len(one[1]) < 4) for one in steps)
+    is_zero = all(_number(one[1]) == 0 and ("e" in one[1] or len(one[1]) < 4) for one in steps)
     return NotLearning("loss-constant", steps[0].start()) if len(steps) > 2 and is_zero else None
 
 

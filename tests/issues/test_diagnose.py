@@ -203,6 +203,15 @@ def test_bytes_that_are_no_text_do_no_harm(tmp_path):
     assert diagnose(LogText.read(path), exit_code=1).failure_class in ("dataset_wrong_format", "trainer_error")
 
 
+@pytest.mark.parametrize("word", ["loss", "grad_norm", "learning_rate"])
+@pytest.mark.parametrize("odd", ["1.2.3", "2026-01-01", "0.001-0.0002", "1e-5-2"])
+def test_figures_that_are_no_numbers_do_no_harm(word, odd):
+    steps = [{"loss": 2.0 - n / 10, "grad_norm": 1.0, "learning_rate": 0.0002} for n in range(4)]
+    lines = "".join(f"{ {**step, word: odd} }\n" for step in steps)
+    log = LogText(samples.STARTED + samples.ALERT + lines + samples.FINISHED + samples.ALERT)
+    assert diagnose(log, exit_code=0).failure_class.startswith("healthy")
+
+
 def test_a_flood_of_lines_costs_little_and_hides_nothing():
     line = "2026-03-01 10:00:00,001 INFO trainer: step {}/20000 loss={} grad_norm=1.779 lr=0.005\n"
     body = "".join(line.format(number, 5 - number / 50_000) for number in range(20_000))
