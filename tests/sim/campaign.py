@@ -95,7 +95,6 @@ class Campaign:
             print("reached: " + ", ".join(f"{mark} {count}" for mark, count in sorted(total.marks.items())))
             return True
         lacking = not_met(total.rows, total.marks, at_least=at_least)
-        rarest = min((total.rows[row], row) for row in (*FAULT_ROWS, *(set(TRAPS) - NOT_IN_RUNS)))
         if lacking:
             print("too seldom:\n  " + "\n  ".join(lacking))
             return False
