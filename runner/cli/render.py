@@ -63,6 +63,7 @@ def command(document: Path, check: bool, adopt: bool, force: bool, specs: Path, 
     click.echo(f"updated {document}" if changed else f"{document} is up to date")
     for file in written:
         click.echo(f"updated {file}")
+    _warn(document, model)
     return 0
 
 

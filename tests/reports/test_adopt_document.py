@@ -343,10 +343,30 @@ def test_a_template_with_two_statuses_is_named_with_every_line():
     assert "DOC.md:371: ⏳ Need to re-verify" in text
 
 
+def contradicted(text: str | bytes, *runs: fake.RecordedRun) -> list[str]:
+    document = text.encode() if isinstance(text, str) else text
+    return [one.spec for one in contradictions(document, build_model(SUBJECTS, runs))]
+
+
 def test_old_results_do_not_contradict_the_status():
-    text = rendered(fake.failing(), fake.passing(day=1)).replace("Mentioned working yesterday", "")
-    text = text.replace("User mentioned CPT worked yesterday with notifications", "")
-    assert "cpt_standard" not in {one.spec for one in contradictions(text.encode(), EMPTY)}
+    assert contradicted(rendered(fake.failing(), fake.passing(day=1))) == []
+
+
+def test_what_was_claimed_before_runspec_contradicts_no_missing_evidence():
+    text = rendered()
+    assert "**By hand, before runspec:** ✅ Working (with some issues)" in text
+    assert "Confirmed working with some issues" in text
+    assert contradicted(text) == []
+    assert contradicted(rendered(fake.passing("a1", "sft_standard/basic/1"))) == []
+
+
+def test_a_status_of_the_authors_own_contradicts_the_evidence_and_her_other_one():
+    hand = "**Config:**\n- Model: `meta-llama/Llama-3.2-1B`\n"
+    with_status = rendered().replace(hand, "**Status:** ✅ Working\n\n" + hand)
+    assert contradicted(with_status) == ["cpt_standard"]
+    fails = rendered(fake.failing("a1", "sft_standard/basic/1"))
+    assert contradicted(fails) == ["sft_standard"], "its note says that it works"
+    assert contradicted(adopted()) == ["cpt_standard"], "what is adopted is still hers"
 
 
 def test_evidence_of_another_machine_is_not_dropped_in_silence(tmp_path):

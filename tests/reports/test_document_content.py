@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from runner.cli.documents import model_of, specs_below
 from runner.reports.document import render_document
 from runner.reports.foreign import visible
+from runner.reports.lint import contradictions
 from runner.reports.markdown import code, escaped, inline
 from runner.reports.regions import Region, parse
 from runner.reports.sections import REGIONS
@@ -181,6 +182,7 @@ def test_the_checked_in_document_keeps_every_word_of_its_author_and_renders(tmp_
     }
     rendered = render_document(text, model)
     assert render_document(rendered, model) == rendered
+    assert contradictions(text, model) == []
 
 
 async def test_runs_read_back_from_the_store_give_the_same_bytes(tmp_path):
