@@ -156,6 +156,9 @@ class _Parser:
         self._problems: list[Diagnostic] = []
 
     def run(self) -> tuple[list[Part], list[Diagnostic]]:
+        if len(self._lines) == 1 and b"\r" in _bare(self._lines[0]):
+            self._lone_returns()
+            return [*self._parts, Text(tuple(self._lines))], self._problems
         fence = b""
         lines = iter(enumerate(self._lines, 1))
         for number, line in lines:
@@ -168,7 +171,27 @@ class _Parser:
             else:
                 self._other(number, line)
         self._flush()
+        self._twice()
         return self._parts, self._problems
+
+    def _lone_returns(self) -> None:
+        """A document for old Macs: every mark would be put on, or looked for in, its one line."""
+        first = Span(self._file, 1, 1)
+        fix = "end its lines in line feeds: `tr '\\r' '\\n' < OLD > NEW`"
+        message = "this document ends its lines in carriage returns alone, which runspec does not read"
+        self._problems.append(Diagnostic("report.lone-returns", message, first, fix=fix))
+
+    def _twice(self) -> None:
+        """A copied region would be rendered, and its claims made by hand changed, in two places."""
+        first: dict[str, int] = {}
+        for part in self._parts:
+            if isinstance(part, Region) and first.setdefault(part.id, part.line) != part.line:
+                self._problem(
+                    part.line,
+                    "report.copied-region",
+                    f"region `{part.id}` stands here and in line {first[part.id]}",
+                    "keep the marks of one of them",
+                )
 
     def _region(self, number: int, begin: bytes, lines: Iterator[tuple[int, bytes]]) -> None:
         match = _BEGIN.match(_bare(begin))

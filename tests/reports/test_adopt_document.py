@@ -106,8 +106,17 @@ def test_no_mixture_of_lines_without_a_final_newline_gets_marks_that_do_not_fit(
 
 @given(document=st.binary(max_size=300))
 def test_no_bytes_at_all_are_lost_or_make_it_stumble(document):
-    document = document.replace(b"runspec:", b"")
+    document = b"\n" + document.replace(b"runspec:", b"")
     assert without_marks(adopted(document)).rstrip(b"\r\n") == document.rstrip(b"\r\n")
+
+
+@pytest.mark.parametrize("document", [SEED, adopted()], ids=["unmarked", "marked"])
+def test_a_document_with_carriage_returns_alone_is_refused_in_one_sentence(document):
+    old = document.replace(b"\n", b"\r")
+    for use in (adopt_document, render_document):
+        with pytest.raises(ReportError, match="carriage returns alone") as caught:
+            use(old, EMPTY, file="DOC.md")
+        assert [one.code for one in caught.value.diagnostics] == ["report.lone-returns"]
 
 
 def test_every_region_finds_its_place_in_the_authors_document():

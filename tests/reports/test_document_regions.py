@@ -47,7 +47,7 @@ def test_every_byte_outside_a_region_is_preserved(before, between, after, crlf, 
 
 @given(document=st.binary(max_size=400))
 def test_a_document_without_marks_is_returned_as_it_is(document):
-    document = document.replace(b"runspec:", b"")
+    document = b"\n" + document.replace(b"runspec:", b"")
     assert render_document(document, PASSED) == document
 
 
@@ -167,6 +167,12 @@ def test_every_wrong_mark_is_reported_in_one_go_and_in_order():
     assert fixes["report.unknown-region"] == "did you mean `inventory`?"
     assert fixes["report.unknown-spec"] == "did you mean `cpt_standard`?"
     assert fixes["report.unknown-check"] == "did you mean `cpt_standard.basic`?"
+
+
+def test_a_region_that_stands_twice_is_refused_with_both_lines():
+    (problem,) = problems(UPDATED + b"text\n" + STATUS + UPDATED)
+    assert (problem.code, problem.span.line) == ("report.copied-region", 6)
+    assert problem.message == "region `updated` stands here and in line 1"
 
 
 CHECK = b"* [ ] Basic verification <!-- runspec:check cpt_standard.basic --> and more\r\n"
