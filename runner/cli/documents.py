@@ -13,6 +13,7 @@ from runner.reports.document import write_document
 from runner.reports.files import read_bytes
 from runner.reports.regions import Text, parse
 from runner.reports.standing import DocumentModel, Subject, build_model, subject
+from runner.reports.unticked import unticked
 from runner.spec.find import find_spec_files
 from runner.spec.loader import SpecFile, find_phase, load_spec
 from runner.store.store import Store
@@ -52,6 +53,13 @@ def check_marks(document: Path) -> None:
         raise ReportError([Diagnostic("report.no-marks", message, fix=fix)])
 
 
+def tell_unticked(path: Path, before: bytes, model: DocumentModel, *, err: bool = False) -> None:
+    """Name the boxes that a render unticked in the document that is now in the file."""
+    for one in unticked(before, read_bytes(path), model):
+        tip = f"; `{one.command}` ticks it when it passes" if one.command else ""
+        click.echo(f"  {path}:{one.line}: unticked `{one.text}`: {one.why}{tip}", err=err)
+
+
 def update_document(path: Path, store: Store, *, specs_root: Path) -> None:
     """Update the document after a run, if there is one, and the comparison beside it, if there is a batch.
 
@@ -71,9 +79,11 @@ def update_document(path: Path, store: Store, *, specs_root: Path) -> None:
 def _update_text(path: Path, store: Store, specs_root: Path) -> None:
     try:
         check_marks(path)
-        changed = write_document(path, model_of(specs_below(specs_root), store))
+        before, model = read_bytes(path), model_of(specs_below(specs_root), store)
+        changed = write_document(path, model)
     except RunspecError as exc:
         click.echo(f"{exc}\nthe document {path} was left as it is; the run itself is recorded", err=True)
         return
     if changed:
         click.echo(f"updated {path}", err=True)
+        tell_unticked(path, before, model, err=True)

@@ -40,8 +40,9 @@ def command(document: Path, check: bool, adopt: bool, force: bool, specs: Path, 
     region was edited by hand. It says that it did not compare the evidence, and passes.
     """
     from runner.cli.comparisons import refresh_comparison
-    from runner.cli.documents import check_marks, model_of, specs_below
+    from runner.cli.documents import check_marks, model_of, specs_below, tell_unticked
     from runner.reports.document import write_document
+    from runner.reports.files import read_bytes
     from runner.store.store import Store
 
     if check and (adopt or force):
@@ -59,8 +60,11 @@ def command(document: Path, check: bool, adopt: bool, force: bool, specs: Path, 
         return _adopt(document, model)
     if check:
         return _check(document, model, state)
+    before = read_bytes(document)
     changed = write_document(document, model, force=force)
     click.echo(f"updated {document}" if changed else f"{document} is up to date")
+    if changed:
+        tell_unticked(document, before, model)
     for file in written:
         click.echo(f"updated {file}")
     _warn(document, model)
@@ -92,22 +96,26 @@ def _adopt(document: Path, model: DocumentModel) -> int:
 
     old = read_bytes(document)
     done = adopt_document(old, model, file=str(document))
-    _warn(document, model)
     if done.document == old:
         click.echo(f"{document} has all the marks that have a place in it")
-        return 0
-    replace_bytes(document, done.document)
-    _tell(document, done)
+    else:
+        replace_bytes(document, done.document)
+        _tell(document, done, model)
+    _warn(document, model)
     return 0
 
 
-def _tell(document: Path, done: Adoption) -> None:
+def _tell(document: Path, done: Adoption, model: DocumentModel) -> None:
+    from runner.reports.unticked import unticked
     from runner.reports.wording import count
 
     boxes = "1 checkbox" if len(done.keys) == 1 else f"{len(done.keys)} checkboxes"
     click.echo(f"marked {count(len(done.regions), 'region')} and {boxes} in {document}; your text is as it was")
     for line, text in done.unkeyed:
         click.echo(f"  {document}:{line}: nothing recorded can tick `{text}`: it stays yours")
+    for one in unticked(done.document, done.document, model):
+        tip = f" until `{one.command}` passes" if one.command else ""
+        click.echo(f"  {document}:{one.line}: a render unticks `{one.text}`{tip}: {one.why}")
     _tell_missing(done.missing)
     click.echo(f"what is between the marks is replaced by `runspec render {document}`")
 

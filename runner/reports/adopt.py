@@ -9,7 +9,7 @@ recorded as adopted, so that the next render may replace it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from runner.errors import ReportError
@@ -35,7 +35,7 @@ class Adoption:
         document: the bytes with their marks.
         regions: ids of the regions that were put in.
         keys: keys of the checkboxes that got one.
-        unkeyed: texts of checkboxes that stay the author's own, with their lines from 1.
+        unkeyed: texts of checkboxes that stay the author's own, with their lines in the marked document from 1.
         missing: regions that have no place in this document.
     """
 
@@ -77,9 +77,14 @@ def adopt_document(document: bytes, model: DocumentModel, *, file: str = "docume
     done.regions = [one for one in wanted if one in places]
     done.missing = [one for one in wanted if one not in places and one not in taken]
     marks = _checks(found, model, done)
+    done.unkeyed = [(line + _marks_above(line, places.values()), text) for line, text in done.unkeyed]
     raw = document[len(bom) :].split(b"\n")
     done.document = bom + _marked(raw, sorted(places.values(), key=lambda one: (one.begin, one.end)), marks)
     return done
+
+
+def _marks_above(line: int, places: Iterable[_Place]) -> int:
+    return sum((one.begin < line) + (one.end < line) for one in places)
 
 
 def _wanted(model: DocumentModel) -> list[str]:

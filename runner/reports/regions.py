@@ -29,6 +29,7 @@ _CHECK = re.compile(
     rb"(?P<words> \xe2\x86\x92 \*[^*]*\*)?(?P<after>.*)$",
     re.DOTALL,
 )
+BY_HAND = "ticked by hand"
 _LOOSE_CHECK = re.compile(rb"(?<!`)<!--[ \t]*runspec:check\b")
 
 
@@ -110,10 +111,33 @@ class Check:
         match = _CHECK.match(_bare(self.source))
         return (match["words"] or b"") if match else b""
 
+    @property
+    def is_ticked(self) -> bool:
+        """It has a tick now, whoever made it."""
+        match = _CHECK.match(_bare(self.source))
+        return bool(match and match["tick"] != b" ")
+
+    @property
+    def text(self) -> str:
+        """What stands between the box and the mark."""
+        match = _CHECK.match(_bare(self.source))
+        label = match["label"] if match else b""
+        return label[1:].partition(b"<!-- runspec:check")[0].decode("utf-8", "replace").strip()
+
+    @property
+    def is_claimed(self) -> bool:
+        """A person ticked it: every tick of ours has words behind it, and they say when it was a person's before."""
+        return self.words.endswith(f"{BY_HAND}*".encode()) or (self.is_ticked and not self.words)
+
     def with_tick(self, *, is_ticked: bool, words: str) -> bytes:
-        """The line with its tick set, and with the words of the evidence (Markdown) behind the mark."""
+        """The line with its tick set, and with the words of the evidence (Markdown) behind the mark.
+
+        A tick made by hand that no evidence bears goes, and is kept in words until there is evidence.
+        """
         match = _CHECK.match(_bare(self.source))
         assert match is not None  # noqa: S101 - it was parsed with the same pattern
+        if self.is_claimed and not is_ticked:
+            words = f"{words} · {BY_HAND}" if words else BY_HAND
         tick = (b"x" if match["tick"] == b" " else match["tick"]) if is_ticked else b" "
         # An asterisk would end the emphasis by which these words are known to be ours next time.
         shown = words.replace("\\*", "∗").replace("*", "∗")

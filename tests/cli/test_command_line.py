@@ -513,6 +513,19 @@ def test_adopting_a_document_about_one_template_names_the_others_in_one_line(run
     assert "results:sft_standard" not in said.out
 
 
+def test_a_tick_made_by_hand_is_not_taken_away_in_silence(runspec, workshop):
+    document = workshop.folder / "team.md"
+    document.write_text("## CPT Standard\n\n- [x] Basic verification\n- [x] Write a poem\n", encoding="utf-8")
+    command = "`runspec specs/cpt.yaml --phase basic`"
+    said = runspec("render", "team.md", "--adopt")
+    assert f"team.md:3: a render unticks `Basic verification` until {command} passes" in said.out
+    assert said.out.count("a render unticks") == 1
+    said = runspec("render", "team.md")
+    assert f"team.md:3: unticked `Basic verification`: no recorded run shows it; {command} ticks it" in said.out
+    assert "- [x] Write a poem\n" in document.read_text("utf-8")
+    assert runspec("render", "team.md").out == "team.md is up to date\n"
+
+
 def test_a_refused_edit_is_told_how_to_be_overwritten_in_that_very_document(runspec, workshop):
     document = workshop.folder / "team.md"
     document.write_text("## CPT Standard\n\n**Status:** new\n", encoding="utf-8")

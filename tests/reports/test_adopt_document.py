@@ -328,6 +328,23 @@ def test_a_claim_made_by_hand_may_be_changed_or_deleted_by_hand():
     assert rendered(before=without.encode()) == without
 
 
+def test_a_tick_made_by_hand_goes_and_its_claim_stays():
+    box = "Basic verification (confirmed working) <!-- runspec:check sft_standard.basic -->"
+    text = rendered()
+    assert f"- [ ] {box} → *ticked by hand*\n" in text
+    assert rendered(before=text.encode()) == text
+    assert f"- [x] {box} → *rehearsed on local" in rendered(
+        fake.passing("a1", "sft_standard/basic/1"), before=text.encode()
+    )
+
+
+def test_boxes_that_stay_the_authors_are_named_by_their_lines_in_the_marked_document():
+    done = adopt_document(SEED, EMPTY)
+    lines = done.document.decode().split("\n")
+    assert len(done.unkeyed) > 2
+    assert [text for line, text in done.unkeyed if text in lines[line - 1]] == [text for _, text in done.unkeyed]
+
+
 def test_a_status_changed_between_adopting_and_rendering_is_a_hand_edit():
     with pytest.raises(ReportError, match="status:sft_standard` was edited by hand"):
         rendered(

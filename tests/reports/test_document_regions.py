@@ -13,6 +13,7 @@ from runner.errors import ReportError
 from runner.reports.document import check_document, render_document, write_document
 from runner.reports.regions import parse, part_bytes
 from runner.reports.standing import build_model
+from runner.reports.unticked import unticked
 
 SUBJECTS = [fake.subject()]
 EMPTY = build_model(SUBJECTS, [])
@@ -198,11 +199,48 @@ def test_a_box_of_a_phase_that_the_spec_does_not_have_is_unticked_and_says_so():
     line = b"- [x] Soak test <!-- runspec:check cpt_standard.soak -->\n"
     rendered = render_document(line, PASSED)
     assert rendered.startswith(b"- [ ] Soak test <!-- ")
-    assert rendered.endswith("→ *not tested: `cpt_standard` has no phase `soak`*\n".encode())
+    assert rendered.endswith("→ *not tested: `cpt_standard` has no phase `soak` · ticked by hand*\n".encode())
 
 
-def test_a_tick_nobody_ran_for_is_taken_away():
-    assert render_document(CHECK.replace(b"[ ]", b"[X]"), EMPTY) == CHECK
+def test_a_tick_nobody_ran_for_is_taken_away_and_kept_in_words_until_there_is_evidence():
+    by_hand = CHECK.replace(b"[ ]", b"[X]")
+    claimed = render_document(by_hand, EMPTY)
+    assert claimed == CHECK.replace(b"--> and", "--> → *ticked by hand* and".encode())
+    assert render_document(claimed, EMPTY) == claimed
+    failed = render_document(claimed, FAILED_LATER)
+    assert failed.startswith(b"* [ ] Basic")
+    assert "· $0.00 · ticked by hand* and more".encode() in failed
+    assert render_document(failed, FAILED_LATER) == failed
+    assert render_document(failed, PASSED) == render_document(CHECK, PASSED)
+    assert render_document(claimed.replace(" → *ticked by hand*".encode(), b""), EMPTY) == CHECK
+
+
+@pytest.mark.parametrize(
+    ("key", "command"),
+    [
+        ("cpt_standard.basic", "runspec specs/cpt.yaml --phase basic"),
+        ("cpt_standard.basic.pod@cloud", "runspec specs/cpt.yaml --phase basic --target cloud"),
+        ("cpt_standard.dataset", "runspec specs/cpt.yaml --phase basic"),
+        ("cpt_standard.same-dataset.dpo_standard", "runspec specs/cpt.yaml specs/dpo.yaml --phase basic"),
+        ("cpt_standard.soak", ""),
+        ("all.full", "runspec specs/ --phase full"),
+        ("all.comparison", "runspec specs/ --phase batch"),
+        ("all.gaps", "runspec specs/"),
+    ],
+)
+def test_a_box_that_loses_its_tick_is_named_with_what_would_tick_it(key, command):
+    model = build_model([*SUBJECTS, fake.subject("dpo_standard", "dpo", file="specs/dpo.yaml")], [])
+    document = f"# Doc\n\n- [x] `It` works <!-- runspec:check {key} -->\n- [ ] no <!-- runspec:check {key} -->\n"
+    (one,) = unticked(document.encode(), b"\n" + document.encode(), model)
+    assert (one.line, one.text, one.command) == (4, "`It` works", command)
+    assert one.why == "no recorded run shows it" or command == ""
+
+
+def test_a_box_with_evidence_keeps_its_tick_and_is_not_named():
+    ticked = render_document(CHECK, PASSED)
+    assert unticked(ticked, ticked, PASSED) == []
+    (one,) = unticked(ticked, ticked, FAILED_LATER)
+    assert one.why.startswith("failed on local · 4 of 5 criteria · run `8c1d`")
 
 
 @pytest.mark.parametrize(
