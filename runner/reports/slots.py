@@ -68,7 +68,7 @@ def _fill_inventory(rendered: str, current: str) -> str:
     before, table, behind = _around_table(rendered)
     head, *_ = fresh_rows = [cells_of(line) for line in table] or [[]]
     if any(len(row) <= _NOTES_CELL for row in fresh_rows):  # somebody's own template makes something else of it
-        return rendered
+        return _fill_claims(rendered, current)
     written = [cells_of(line) for line in _around_table(current)[1]]
     ours = {key_of(row[_KEY_CELL]): row for row in fresh_rows[2:]}
     # Columns behind ours are the author's.
@@ -85,11 +85,18 @@ def _fill_inventory(rendered: str, current: str) -> str:
             row[_STATUS_CELL] = _NO_SPEC
             lines.append(_line(row))
     lines += [_line([*row, *("" for _ in more[0])]) for row in ours.values()]
-    return "\n".join([*before, *lines, *behind])
+    return _fill_claims("\n".join([*before, *lines, *behind]), current)
+
+
+def _claims_of_inventory(adopted: str) -> str:
+    """The table as it was adopted, and below it what its status cells claim."""
+    rows = [row for line in _around_table(adopted)[1][2:] if len(row := cells_of(line)) > _STATUS_CELL]
+    said = [f"{row[_KEY_CELL]}: {row[_STATUS_CELL]}" for row in rows if not _NOTHING_SAID.fullmatch(row[_STATUS_CELL])]
+    return f"{adopted}\n{_BY_HAND}{' · '.join(said)}\n" if said else adopted
 
 
 def _own_inventory(content: str) -> str:
-    rows = content.split("\n")
+    rows = _own_claims(content).split("\n")
     return "\n".join(_line(cells_of(row)[:_NOTES_CELL]) if _is_row(row) else row for row in rows)
 
 
@@ -114,7 +121,7 @@ def _own_claims(content: str) -> str:
 
 
 _SLOTS: Mapping[str, Slots] = {
-    "inventory": Slots(fill=_fill_inventory, owned=_own_inventory),
+    "inventory": Slots(fill=_fill_inventory, owned=_own_inventory, adopted=_claims_of_inventory),
     "status:": Slots(fill=_fill_claims, owned=_own_claims, adopted=_claims_of),
     "results:": Slots(fill=_fill_claims, owned=_own_claims, adopted=_claims_of),
 }

@@ -285,7 +285,7 @@ def test_columns_behind_the_notes_are_the_authors():
     assert "| Template Key | Method | Status | Model | Notes | owner |\n|-------------|--------|" in text
     assert "|-------| :-----: |\n" in text
     assert "| Requires reward model | Ada |\n" in text
-    assert re.search(r"\n\| `kto_standard` \|.*\|  \|  \|\n<!-- runspec:end inventory", text)
+    assert re.search(r"\n\| `kto_standard` \|.*\|  \|  \|\n\n\*\*By hand, before", text)
     assert render_document(text.encode(), model).decode() == text
     assert "| Bob |" in render_document(text.replace("| Ada |", "| Bob |").encode(), model).decode()
 
@@ -308,6 +308,7 @@ def test_what_a_person_claimed_is_kept_as_her_claim_beside_the_evidence():
     text = rendered(fake.failing("a1", "sft_standard/basic/1"))
     assert status_lines(text)["sft_standard"] == "❌ **Failed**"
     claims = {
+        "inventory": "`sft_standard`: ✅ **Working**",
         "status:sft_standard": "✅ Working (with some issues)",
         "status:cpt_standard": "⏳ Pending (mentioned working yesterday)",
         "results:sft_standard": "Test Date: Ongoing · Status: ✅ Working (with some issues)",
@@ -317,6 +318,26 @@ def test_what_a_person_claimed_is_kept_as_her_claim_beside_the_evidence():
     later = rendered(fake.passing("a2", "sft_standard/basic/1", day=1), before=text.encode())
     assert by_hand(later) == claims
     assert rendered(fake.passing("a2", "sft_standard/basic/1", day=1), before=later.encode()) == later
+
+
+def test_a_status_that_stands_only_in_the_table_is_kept_as_a_claim():
+    table = (
+        b"| Template Key | Method | Status | Model | Notes |\n|---|---|---|---|---|\n"
+        b"| `sft_standard` | SFT | \xe2\x9c\x85 **Working** | L | mine |\n"
+        b"| `dpo_standard` | DPO | \xe2\x8f\xb3 Pending | L |  |\n"
+        b"| `kto_standard` | KTO | Works \\| mostly | L |  |\n"
+    )
+    text = rendered(before=adopted(table))
+    claims = {"inventory": "`sft_standard`: ✅ **Working** · `kto_standard`: Works \\| mostly"}
+    assert by_hand(text) == claims
+    assert "| `sft_standard` | SFT | ⏳ Pending |" in text
+    later = rendered(fake.passing("a1", "dpo_standard/basic/1"), before=text.encode())
+    assert by_hand(later) == claims
+    assert rendered(before=later.encode()) == text
+    assert contradicted(text) == []
+    without = text.replace("\n**By hand, before runspec:** " + claims["inventory"] + "\n", "")
+    assert by_hand(without) == {}
+    assert rendered(before=without.encode()) == without
 
 
 def test_a_claim_made_by_hand_may_be_changed_or_deleted_by_hand():
