@@ -11,6 +11,7 @@ from statistics import median
 import click
 
 from runner.baselines import Entry, baselines_in, read_baselines, write_baselines
+from runner.cli import offers
 from runner.cli.options import with_state
 from runner.conditions.curves import DIGEST_CHARS, LOCAL_DEVICE, final_value
 from runner.conditions.evidence import Evidence
@@ -37,7 +38,7 @@ def command() -> None:
 
 
 @command.command("accept", short_help="Keep what the passed jobs of RUN came to.")
-@click.argument("run")
+@click.argument("run", shell_complete=offers.runs)
 @click.option("-k", "keyword", default="", help="Only jobs whose key contains this.")
 @click.option(
     "--metric", "metrics", multiple=True, help="A metric that no criterion of the run asked for (repeatable)."
@@ -73,7 +74,7 @@ def accept(run: str, keyword: str, metrics: tuple[str, ...], folder: Path, state
 
 
 @command.command("show", short_help="Show accepted values, and the drift of recorded runs.")
-@click.argument("spec", default="")
+@click.argument("spec", default="", shell_complete=offers.specs_with_runs)
 @click.option("-n", "--limit", type=click.IntRange(1), default=10, show_default=True, help="How many runs.")
 @FOLDER
 @with_state

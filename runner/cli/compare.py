@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runner.cli import offers
 from runner.cli.options import with_state
 
 if TYPE_CHECKING:
@@ -16,8 +17,13 @@ NO_VERDICT = 3
 
 
 @click.command("compare")
-@click.argument("runs", nargs=-1, metavar="[RUN…]")
-@click.option("-p", "--phase", help="Compare jobs of this phase; the newest batch when none is given.")
+@click.argument("runs", nargs=-1, metavar="[RUN…]", shell_complete=offers.runs)
+@click.option(
+    "-p",
+    "--phase",
+    shell_complete=offers.phases,
+    help="Compare jobs of this phase; the newest batch when none is given.",
+)
 @click.option("--write", is_flag=True, help="Write COMPARISON.md and its charts into the folder.")
 @click.option(
     "--dir",

@@ -1,4 +1,4 @@
-"""`runspec completion SHELL`: completes commands, options and spec files."""
+"""`runspec completion SHELL`: completes commands, options, spec files, phases, tags and recorded runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HOW = {
 @click.command("completion", epilog="Install it:\n\n\b\n" + "\n".join(f"  {line}" for line in HOW.values()))
 @click.argument("shell", type=click.Choice(list(HOW)))
 def command(shell: str) -> int:
-    """Print what makes SHELL complete commands, options and spec files."""
+    """Print what makes SHELL complete commands, options, spec files, phases, tags and recorded runs."""
     from click.shell_completion import get_completion_class
 
     from runner.cli.main import cli

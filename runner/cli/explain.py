@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runner.cli import offers
 from runner.cli.options import with_state
 from runner.errors import Diagnostic, ReportError, StoreError
 
@@ -27,7 +28,7 @@ _MOST_TREE = 24
 
 
 @click.command("explain")
-@click.argument("what", metavar="[RUN|LOGFILE]", default="last")
+@click.argument("what", metavar="[RUN|LOGFILE]", default="last", shell_complete=offers.runs_and_files)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 @click.option("--method", type=click.Choice(METHODS, case_sensitive=False), help="How LOGFILE's training trains.")
 @click.option("--exit-code", type=int, help="Exit code of LOGFILE's process, when it is known.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runner.cli import offers
 from runner.cli.options import with_state
 from runner.errors import did_you_mean
 from runner.results import Outcome
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
 
 @click.command("history")
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=offers.runs)
 @click.option("-n", "--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="How many runs.")
-@click.option("--spec", help="Only runs with a job of this spec.")
+@click.option("--spec", shell_complete=offers.specs_with_runs, help="Only runs with a job of this spec.")
 @click.option("--trend", is_flag=True, help="Each spec and phase over these runs: verdicts, time and loss.")
 @click.option("--metric", help="With RUN: print the recorded points of this metric.")
 @with_state

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runner.cli import offers
 from runner.cli.options import parse_vars, with_state
 from runner.errors import Diagnostic, PlanError, RunspecError
 from runner.results import (
@@ -77,7 +78,7 @@ def _in_words(verdict: Verdict) -> str:
 
 
 @click.command("judge")
-@click.argument("run")
+@click.argument("run", shell_complete=offers.runs)
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--record", "is_recorded", is_flag=True, help="Append the new verdicts to the run's journal.")
 @click.option("--set", "vars_", multiple=True, callback=parse_vars, metavar="NAME=VALUE", help="Set a variable.")

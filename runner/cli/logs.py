@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runner.cli import offers
 from runner.cli.options import with_state
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ POLL_S = 0.5
 
 
 @click.command("logs")
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=offers.runs)
 @click.option("--job", default="", help="Only jobs whose key contains this.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
 @with_state

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from runner.cli import offers
 from runner.results import Target
 from runner.spec.conditions import Scalar
 from runner.spec.yaml_tree import parse_scalar
@@ -71,9 +72,23 @@ def selecting(command: F) -> F:
     for option in reversed(
         [
             click.argument("paths", nargs=-1, type=click.Path(path_type=Path)),
-            click.option("-p", "--phase", "phases", multiple=True, help="Only this phase (repeatable)."),
+            click.option(
+                "-p",
+                "--phase",
+                "phases",
+                multiple=True,
+                shell_complete=offers.phases,
+                help="Only this phase (repeatable).",
+            ),
             click.option("-k", "--keyword", default="", help="Only jobs whose key contains this."),
-            click.option("-t", "--tag", "tags", multiple=True, help="Only specs with this tag (repeatable)."),
+            click.option(
+                "-t",
+                "--tag",
+                "tags",
+                multiple=True,
+                shell_complete=offers.tags,
+                help="Only specs with this tag (repeatable).",
+            ),
             click.option("--repeat", type=click.IntRange(1, 100), help="Jobs per spec and phase."),
             click.option(
                 "--set", "vars_", multiple=True, callback=parse_vars, metavar="NAME=VALUE", help="Set a variable."

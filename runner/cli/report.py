@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from runner.cli import offers
 from runner.cli.options import with_state
 from runner.cli.reporting import Reports, with_reports, write_reports
 from runner.errors import StoreError
@@ -13,7 +14,7 @@ from runner.history import RunSummary
 
 
 @click.command("report")
-@click.argument("run", default="last")
+@click.argument("run", default="last", shell_complete=offers.runs)
 @with_reports
 @with_state
 def command(run: str, reports: Reports, state: Path) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from runner.cli import offers
 from runner.cli.options import parse_usd, with_document, with_progress, with_state
 from runner.cli.progress import Mode
 from runner.errors import RunspecError
@@ -31,7 +32,7 @@ NOT_OLDER = timedelta(days=2)
 
 
 @click.command("resume")
-@click.argument("run", default="")
+@click.argument("run", default="", shell_complete=offers.runs)
 @click.option("-j", "--jobs", "parallel", type=click.IntRange(1, 64), default=1, show_default=True, help="In parallel.")
 @click.option("-x", "--exitfirst", is_flag=True, help="Launch nothing more after the first job that did not pass.")
 @click.option("--max-fail", type=click.IntRange(1), help="Launch nothing more after so many.")
