@@ -98,6 +98,7 @@ def _adopt(document: Path, model: DocumentModel) -> int:
     done = adopt_document(old, model, file=str(document))
     if done.document == old:
         click.echo(f"{document} has all the marks that have a place in it")
+        _tell_missing(done.missing)
     else:
         replace_bytes(document, done.document)
         _tell(document, done, model)

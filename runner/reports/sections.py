@@ -96,7 +96,8 @@ def next_steps(model: DocumentModel, _: str) -> str:
 
 def _never_run(pending: Sequence[Standing]) -> Iterator[Markdown]:
     """What never ran, a line a phase: the phases in the order in which the specs list them."""
-    titles = {one.phase.name: one.phase.title for one in pending}
+    in_order = sorted(pending, key=lambda one: [phase.name for phase in one.subject.phases].index(one.phase.name))
+    titles = {one.phase.name: one.phase.title for one in in_order}
     for name, title in titles.items():
         same = [one for one in pending if one.phase.name == name]
         files = " ".join(sorted({one.subject.file for one in same}))

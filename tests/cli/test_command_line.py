@@ -513,6 +513,13 @@ def test_adopting_a_document_about_one_template_names_the_others_in_one_line(run
     assert "results:sft_standard" not in said.out
 
 
+def test_adopting_again_names_a_template_that_was_added_since(runspec, workshop):
+    assert runspec("render", "--adopt").out == "reports/RUNPOD_TESTING.md has all the marks that have a place in it\n"
+    runspec("new", "mine", "--method", "sft", "--model", "a/b")
+    said = runspec("render", "--adopt")
+    assert said.out.splitlines()[1:] == ["  no heading names `mine`: give a template one, and adopt again"]
+
+
 def test_a_tick_made_by_hand_is_not_taken_away_in_silence(runspec, workshop):
     document = workshop.folder / "team.md"
     document.write_text("## CPT Standard\n\n- [x] Basic verification\n- [x] Write a poem\n", encoding="utf-8")

@@ -218,6 +218,13 @@ def test_five_templates_show_what_their_runs_came_to():
     assert not ticked["rlhf_standard.basic.metrics-post+alert-started"]
 
 
+def test_what_never_ran_is_to_be_run_in_the_order_of_the_phases():
+    text = rendered(fake.passing("a1", "cpt_standard/basic/1"))
+    steps = text[text.index("begin next-steps") : text.index("end next-steps")]
+    phases = re.findall(r"--phase (\w+)`", steps)
+    assert phases == ["basic", "full", "batch"], "although the first template has only full and batch before it"
+
+
 def test_a_step_on_runpod_is_not_ticked_by_a_rehearsal():
     key = "cpt_standard.basic.pod-deploys@cloud"
     local = rendered(fake.passing("a4"))
