@@ -78,6 +78,16 @@ def test_nothing_is_wider_than_a_phone(browser, files, name):
         assert one.page.evaluate("document.documentElement.scrollWidth") <= 420
 
 
+@pytest.mark.parametrize("name", ["batch", "passed", "failed"])
+def test_nothing_is_cut_off_on_paper(browser, files, name):
+    # What a sheet of A4 leaves between its margins.
+    with Opened(browser, files / f"{name}.html", width=718) as one:
+        one.page.emulate_media(media="print")
+        too_wide = """() => [...document.querySelectorAll("table, .scroll svg")]
+            .filter(it => it.getBoundingClientRect().right > 718).map(it => it.outerHTML.slice(0, 80))"""
+        assert one.page.evaluate(too_wide) == []
+
+
 def test_an_address_opens_its_criterion_and_moves_the_focus_there(browser, files):
     with Opened(browser, files / "batch.html", hash_="#sft_standard/batch/5/trains") as one:
         assert one.visible("[id='sft_standard/batch/5/trains']")
