@@ -151,7 +151,7 @@ def loss_panel(panel: Panel, *, standalone: bool = False) -> Markup:
     good = [curve for curve in drawn if curve.is_good]
     bad = [curve for curve in drawn if not curve.is_good]
     band, middle = _band(good, scale) if len(good) >= BAND_FROM else (Markup(""), Markup(""))
-    lines = [_line(curve, scale) for curve in (*([] if band else good), *bad)]
+    lines = [_line(curve, scale, drawn) for curve in (*([] if band else good), *bad)]
     if band:
         lines.insert(0, _middle_line(good, middle, scale))
     return trusted(
@@ -212,14 +212,20 @@ def _ticks(scale: _Scale) -> list[float]:
     return [scale.y0, (scale.y0 + scale.y1) / 2, scale.y1]
 
 
-def _line(curve: Curve, scale: _Scale) -> _Line:
+def _line(curve: Curve, scale: _Scale, drawn: Sequence[Curve]) -> _Line:
     numbers = curve.numbers
     step, last = numbers[-1]
     sign = "" if curve.is_good else " ✗"
     note = f"▲ {three(last)}" if last > scale.y1 else f"▼ {three(last)}" if last < scale.y0 else ""
     name = three(last) if curve.is_good or curve.label == ALONE else curve.label
     label = (note or name) + sign
+    if not curve.is_good and not note and step < scale.x1 and _is_lost_alone(curve, drawn):
+        label = sign.strip()  # among the other curves; the mark above says whose numbers cease here
     return _Line(_path(curve.points, scale), label, scale.x(step) + 4, scale.y(last) + 4, curve.is_good, note)
+
+
+def _is_lost_alone(curve: Curve, drawn: Sequence[Curve]) -> bool:
+    return len(drawn) > 1 and [one for one in drawn if one.first_missing == curve.first_missing] == [curve]
 
 
 def _middle_line(good: Sequence[Curve], path: Markup, scale: _Scale) -> _Line:

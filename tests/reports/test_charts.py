@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from xml.etree import ElementTree as ET
 
@@ -61,6 +62,17 @@ def test_lost_numbers_are_marked_and_never_bridged():
     )
     path = drawn(nan)[0].find(f".//{SVG}path[@class='c-bad']").get("d")
     assert path.count("M") == 2
+
+
+def test_a_job_whose_numbers_cease_between_others_is_named_once_above_them():
+    lost = Curve(
+        label="job 2", points=tuple((step, 2.0 if step < 20 else None) for step in range(100)), outcome=Outcome.FAILED
+    )
+    found = texts(drawn(curve(), lost)[0])
+    assert [text for text in found if "job 2" in text] == ["✗ job 2: no number at 20"]
+    assert "✗" in found
+    both = texts(drawn(curve(), lost, dataclasses.replace(lost, label="job 3"))[0])
+    assert {"✗ 2 jobs: no number at 20", "job 2 ✗", "job 3 ✗"} <= set(both)
 
 
 def test_a_step_that_never_had_the_metric_is_no_loss_of_it():
