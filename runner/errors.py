@@ -71,8 +71,11 @@ def _excerpt(span: Span, label: str) -> list[str]:
 
 _EXCERPT_CHARS = 200
 
-# Source lines come from strangers: a terminal must not obey them, and each keeps its one column.
-_CONTROL = {code: "�" for code in (*range(0x20), *range(0x7F, 0xA0)) if code != 0x09} | {0x09: " "}
+# Source lines come from strangers: a terminal must not obey them, nor turn their direction, and each character keeps
+# its one column.
+_OBEYED = (*range(0x09), *range(0x0A, 0x20), *range(0x7F, 0xA0))
+_INVISIBLE = (0xAD, 0x61C, *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
+_CONTROL = dict.fromkeys((*_OBEYED, *_INVISIBLE), "�") | {0x09: " "}
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:

@@ -176,6 +176,14 @@ def test_a_region_that_stands_twice_is_refused_with_both_lines():
     assert problem.message == "region `updated` stands here and in line 1"
 
 
+def test_a_refusal_shows_a_strangers_line_without_obeying_it():
+    line = "- [ ] \u202egnp\x1b[31m \u2066a\u200bb\x9b1m <!-- runspec:check nobody.basic -->"
+    (problem,) = problems(line.encode())
+    shown = problem.render()
+    assert "1 | - [ ] �gnp�[31m �a�b�1m <!-- runspec" in shown
+    assert "  | " + "^" * len(line) in shown
+
+
 CHECK = b"* [ ] Basic verification <!-- runspec:check cpt_standard.basic --> and more\r\n"
 
 
