@@ -24,6 +24,7 @@ _LOST: tuple[tuple[Kind, str, str], ...] = (
     ("alert", "alert-post-failed", "alert_failed"),
 )
 _KILLED = (137, -9)
+_STOPPED = (143, -15)
 _MOST_OF_A_KIND = 200
 _MESSAGE_LINES = 4
 """Lines of an exception's message that are looked at, its first one included."""
@@ -197,7 +198,7 @@ def _failure(case: _Case, telemetry: Sequence[Sighting]) -> Diagnosis:
     if chosen is not None:
         return _of(case, _unless_said_by(case, chosen))
     line = ending.raised[-1].line if ending.raised else ending.exit_line
-    rule = case.matcher.rule("trainer-failed")
+    rule = case.matcher.rule("trainer-stopped" if not line and ending.exit_code in _STOPPED else "trainer-failed")
     assert rule is not None  # noqa: S101 - the catalogue's own
     return _of(case, Sighting(rule, line)) if line else _of_rule(rule)
 

@@ -90,6 +90,12 @@ def test_training_that_ended_well_is_not_condemned_for_a_word_in_a_line(line, ex
         assert found.also == ()
 
 
+@pytest.mark.parametrize("code", [143, -15])
+def test_process_that_sigterm_ended_without_a_word_was_stopped_and_raised_nothing(code):
+    found = diagnose(LogText(samples.STARTED + samples.STEPS), exit_code=code)
+    assert (found.failure_class, found.issue, found.exit_code) == ("trainer_killed", "trainer-stopped", code)
+
+
 def test_failure_outranks_every_warning_and_lost_post():
     text = (
         samples.WARNED

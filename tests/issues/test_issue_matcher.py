@@ -151,6 +151,26 @@ def test_healthy_line_is_no_issue(line):
     assert IssueMatcher().match(line) is None
 
 
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("✗ Training failed with exit code: 137", "trainer-killed"),
+        ("✗ Training failed with exit code: -9", "trainer-killed"),
+        ("✗ Training failed with exit code: 143", "trainer-stopped"),
+        ("✗ Training failed with exit code: -15", "trainer-stopped"),
+        ("process exited with code 143", "trainer-stopped"),
+        ("process exited with code -15", "trainer-stopped"),
+        ("process exited with code 137", "oom-killed"),
+        ("✗ Training failed with exit code: 1432", "trainer-failed"),
+    ],
+)
+def test_trainer_ended_by_sigterm_is_not_told_to_look_at_its_memory(line, rule):
+    found = IssueMatcher().match(line)
+    assert found is not None
+    assert found.id == rule
+    assert ("memory" in found.fix) == (rule in ("trainer-killed", "oom-killed"))
+
+
 def known(name, log, verdict="expected", **fields):
     return KnownIssue(id=name, log=log, verdict=verdict, because="it does that", **fields)
 
