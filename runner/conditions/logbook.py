@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,11 @@ from runner.spec.patterns import LinePattern, PatternTooCostlyError, line_patter
 MAX_LINES = 200_000
 MAX_CHARACTERS = 32 * 2**20
 MAX_LINE_LENGTH = 4_000
+# The trainer's own line and nothing like it: a step that some text merely mentions must hide no error.
+_PROGRESS = re.compile(
+    r"(?:\[[\d: -]{1,30}\] \[[\w.]{1,40}\] \[INFO\] )?"
+    r"\[Progress\] Epoch \d{1,9}/\d{1,9} \| Step (\d{1,12})/(\d{1,12})(?: \||$)"
+)
 
 
 def as_utc(at: datetime) -> datetime:
@@ -38,6 +44,13 @@ class Line(NamedTuple):
     text: str
     stamp: datetime
     arrival: Arrival
+
+
+class Progress(NamedTuple):
+    """A line in which the trainer says how far it is: everything after it was written later."""
+
+    step: int
+    position: int
 
 
 @dataclass(slots=True)
@@ -66,11 +79,13 @@ class Logbook:
     Attributes:
         lines: what is kept.
         dropped: how many lines came after the bound was reached; they are not kept.
+        progress: the lines in which the trainer said that it got further than it had said before.
     """
 
     def __init__(self, *, max_lines: int = MAX_LINES, max_characters: int = MAX_CHARACTERS) -> None:
         self.lines: list[Line] = []
         self.dropped = 0
+        self.progress: list[Progress] = []
         self._characters = 0
         self._max_lines = max_lines
         self._max_characters = max_characters
@@ -86,6 +101,28 @@ class Logbook:
                 continue
             self._characters += len(text)
             self.lines.append(Line(number, line.source, text, as_utc(line.at), arrival))
+            self._note_progress(line.source, text)
+
+    def _note_progress(self, source: str, text: str) -> None:
+        if source != "container" or (found := _PROGRESS.match(text)) is None:
+            return
+        step, total = int(found[1]), int(found[2])
+        if step <= total and (not self.progress or step > self.progress[-1].step):
+            self.progress.append(Progress(step, len(self.lines) - 1))
+
+    def is_past(self, step: int, position: int) -> bool:
+        """Whether the log itself says that this line was written after a step: the trainer had told of it by then.
+
+        A line that tells of the step itself is not past it. Neither is one that carries an older time: a stream that
+        was cut off may bring the lines of before.
+        """
+        found = bisect_left(self.progress, step, key=attrgetter("step"))
+        if found == len(self.progress):
+            return False
+        said = self.progress[found]
+        if position == said.position:
+            return said.step > step
+        return position > said.position and self.lines[position].stamp >= self.lines[said.position].stamp
 
     def matches(self, pattern: str, source: str | None = None) -> Sequence[int]:
         """Positions in `lines` of the lines that match, in order; a line is never searched twice for one pattern."""

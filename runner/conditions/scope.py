@@ -46,7 +46,9 @@ class Scope:
 
     `until` hides what happened once that optimizer step was reached. An observation belongs to the time before when
     it arrived while no newer step was known; and, because log streams and alert lists lag, also when it arrived at
-    most a minute later, carries an older time itself, and no log line from after the step had come yet.
+    most a minute later, carries an older time itself, and no log line from after the step had come yet. Of log lines
+    the log itself knows more, for it comes faster than metrics: what follows the trainer's word that it had reached
+    the step is hidden as well.
 
     Attributes:
         ever: ask whether something was ever the case, not whether it is now; inside of `never`.
@@ -81,6 +83,8 @@ class Scope:
             return True
         end = self.evidence.caught_up(self.until)
         line = self.evidence.log.lines[position]
+        if self.evidence.log.is_past(self.until, position):
+            return False
         return (end is None or position < end) and self._before(self.until, line.stamp, line.arrival)
 
     def counts_issue(self, seen: Seen[IssueObserved]) -> bool:

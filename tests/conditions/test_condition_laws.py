@@ -42,6 +42,7 @@ written = st.recursive(
     max_leaves=4,
 )  # fmt: skip
 
+SAID = [f"[Progress] Epoch 1/1 | Step {step}/60 | Loss 1.5 | boom" for step in (5, 20, 45)]
 number = st.integers(0, 60)
 loss = st.sampled_from([None, 0.5, 1.5, 3.0, float("nan")])
 happening = st.one_of(
@@ -51,7 +52,7 @@ happening = st.one_of(
     st.tuples(st.just("loses_pod")),
     st.tuples(st.just("ends_pod")),
     st.tuples(st.just("job"), st.sampled_from(["pending", "running", "completed", "failed"]), number),
-    st.tuples(st.just("log"), st.sampled_from(["ok", "boom", "step"]), st.sampled_from([0, 40, 90])),
+    st.tuples(st.just("log"), st.sampled_from(["ok", "boom", "step", *SAID]), st.sampled_from([0, 40, 90])),
     st.tuples(st.just("issue"), st.sampled_from(["error", "expected", "infrastructure"]),
               st.one_of(st.none(), st.integers(1, 5))),
     st.tuples(st.just("metrics"), st.dictionaries(number, loss, min_size=1, max_size=4)),
@@ -132,6 +133,15 @@ def test_no_order_of_events_turns_a_failed_run_into_a_passed_one(story, conditio
     one, other = tell(story, what).evidence(closed=True), tell(story, shuffled).evidence(closed=True)
     for asked in ORDERLESS:
         assert evaluate(condition(asked), one).truth is evaluate(condition(asked), other).truth, asked
+
+
+@settings(max_examples=300, deadline=None)
+@given(what=happenings, after=happenings, until=st.sampled_from([20, 40]))
+def test_nothing_that_comes_later_hides_an_error_from_before_the_step(story, condition, what, after, until):
+    what = [one for one in what if (one[0] == "log" and one[1] != SAID[2]) or one[0] in ("wait", "sees_pod")]
+    what = [one for one in what if one[0] != "log" or one[1] != SAID[1] or until > 20]
+    evidence = tell(story, [*what, ("log", "boom", 0), *after]).evidence(closed=True)
+    assert evaluate(condition({"never": {"log": "^boom"}, "until_step": until}), evidence).truth is False
 
 
 @settings(max_examples=300, deadline=None)

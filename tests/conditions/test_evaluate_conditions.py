@@ -287,6 +287,44 @@ def test_line_that_arrives_before_the_step_is_known_counts(story):
     assert story().metrics({99: 1.0}).log("boom").metrics({150: 1.0}).find(NO_ERROR).truth is False
 
 
+def progress(step, total=200):
+    return f"[2026-01-01 12:00:00] [__main__] [INFO] [Progress] Epoch 1/3 | Step {step}/{total} | Loss 1.5 | LR 2.0e-04"
+
+
+def test_line_after_the_trainers_word_that_the_step_was_reached_does_not_count_however_late_metrics_are(story):
+    told = story().metrics({40: 1.0}).log(progress(95), progress(105), "boom").issue(line=3).metrics({110: 1.0})
+    for asked in (NO_ERROR, NO_ISSUE, {"never": {"log": "Step 105/"}, "until_step": 100}):
+        assert told.find(asked, closed=True).truth is True, asked
+    assert told.find({"never": {"log": "Step 95/"}, "until_step": 100}, closed=True).truth is False
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("boom", progress(105)),
+        (progress(95), "boom"),
+        (progress(100).replace("Loss 1.5", "Loss boom"),),
+        ("Step 105/200", "boom"),
+        ("the docs say: [Progress] Epoch 1/3 | Step 105/200 | Loss 1.5", "boom"),
+        ("[Progress] Epoch 1/3 | Step 105/20 | Loss 1.5", "boom"),
+        ("[Progress] Step 105/200", "boom"),
+    ],
+)
+def test_trainers_word_hides_no_line_that_came_before_it_and_no_other_text_is_its_word(story, lines):
+    told = story().metrics({40: 1.0}).log(*lines).metrics({150: 1.0}).log("z")
+    assert told.find(NO_ERROR, closed=True).truth is False
+
+
+def test_line_from_before_the_trainers_word_counts_though_the_stream_brings_it_late(story):
+    told = story().metrics({40: 1.0}).log(progress(105)).log("boom", written_s_ago=30).metrics({150: 1.0})
+    assert told.find(NO_ERROR, closed=True).truth is False
+
+
+def test_what_the_system_writes_is_not_the_trainers_word(story):
+    told = story().metrics({40: 1.0}).log(progress(105), source="system").log("boom").metrics({150: 1.0})
+    assert told.find(NO_ERROR, closed=True).truth is False
+
+
 def test_issue_counts_as_its_line_does(story):
     told = story().log("a").metrics({100: 1.0}).wait(20).log("boom", written_s_ago=60).issue(line=2)
     assert told.find(NO_ISSUE, closed=True).truth is False
