@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from statistics import median
 
 from runner.conditions.curves import find_median, find_monotonic, find_spike
 from runner.conditions.evidence import STEP
 from runner.conditions.scope import Scope, cut, holds
 from runner.conditions.series import Series
+from runner.conditions.trends import find_trend
 from runner.conditions.words import counted, in_words, number
 from runner.results import Finding
-from runner.spec.conditions import Bound, Falls, MetricIs
+from runner.spec.conditions import Bound, MetricIs
 from runner.spec.scalars import format_duration
 
 
@@ -34,7 +34,8 @@ def find_metric(condition: MetricIs, scope: Scope) -> Finding:
         return find_spike(condition, condition.spike, series, scope)
     trend = condition.falls or condition.rises
     if trend is not None:
-        return _trend(condition, trend, series, scope)
+        seen = series.points(scope.until)
+        return find_trend(condition, trend, series, scope) if seen else _empty(condition, series, scope)
     limits = Bound(**{name: getattr(condition, name) for name in ("eq", "gte", "gt", "lte", "lt")})
     return _newest(condition, limits, series, scope)
 
@@ -155,19 +156,3 @@ def _stalled(condition: MetricIs, limit: timedelta, series: Series, scope: Scope
 
 def _length(length: timedelta) -> str:
     return format_duration(timedelta(seconds=round(max(0.0, length.total_seconds()))))
-
-
-def _trend(condition: MetricIs, trend: Falls, series: Series, scope: Scope) -> Finding:
-    """Medians of the first and the last values; windows that would overlap shrink to half the series."""
-    expected = in_words(condition)
-    points = series.points(scope.until)
-    where = steps_in_words(series, scope.until)
-    if not points:
-        return _empty(condition, series, scope)
-    if len(points) == 1:
-        return scope.unknown(expected, f"{cut(series.name)} has one value only", where)
-    window = min(trend.window, len(points) // 2)
-    first, last = median(points[:window]), median(points[-window:])
-    change = first - last if condition.falls is not None else last - first
-    observed = f"median {number(first)} of the first {window} and {number(last)} of the last {window} values"
-    return scope.settle(change > 0 and change >= trend.by * abs(first), "metrics", expected, observed, where)

@@ -101,7 +101,11 @@ class AlertReceived(Written):
 class Falls(Written):
     """The end of a series lies below its start, by medians of two windows."""
 
-    by: Fraction = Field(0.0, description="How much of the first window's median must be lost at least.")
+    by: Fraction = Field(
+        0.0,
+        description="How much of the first window's median must be lost at least. Without it any size will do that "
+        "chance alone reaches in fewer than one of a hundred runs; a smaller one is unknown.",
+    )
     window: int = Field(10, ge=1, description="Points in the first and in the last window.")
 
 

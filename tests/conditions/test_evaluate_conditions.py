@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 
 LATER = 3_600
 FALLING = {step: 2.0 - step / 100 for step in range(1, 61)}
+_CHANCE = random.Random(12)
+NOISE = {step: round(_CHANCE.gauss(0.17, 0.07), 3) for step in range(200)}
 
 OPEN, CLOSED = False, True
 T, F, U = True, False, None
@@ -101,8 +104,21 @@ TABLE: list[tuple[str, Any, dict[str, Any], tuple[bool | None, bool], bool | Non
      {"metric": "train_loss", "falls": {}}, (F, False), F),
     ("one value cannot fall", lambda s: s.metrics({1: 1.0}), {"metric": "train_loss", "falls": {}}, (U, False), U),
     ("nothing does not fall", lambda s: s.log("a"), {"metric": "train_loss", "falls": {}}, (F, False), F),
-    ("two values fall", lambda s: s.metrics({1: 2.0, 2: 1.0}), {"metric": "train_loss", "falls": {}}, (T, False), T),
-    ("rises", lambda s: s.metrics({1: 1.0, 2: 2.0}), {"metric": "train_loss", "rises": {}}, (T, False), T),
+    ("two values may fall by chance", lambda s: s.metrics({1: 2.0, 2: 1.0}), {"metric": "train_loss", "falls": {}},
+     (U, False), U),
+    ("two values fall by a named size", lambda s: s.metrics({1: 2.0, 2: 1.0}),
+     {"metric": "train_loss", "falls": {"by": "10 %"}}, (T, False), T),
+    ("falls by any size", lambda s: s.metrics(FALLING), {"metric": "train_loss", "falls": {}}, (T, False), T),
+    ("rises", lambda s: s.metrics({step: -loss for step, loss in FALLING.items()}),
+     {"metric": "train_loss", "rises": {}}, (T, False), T),
+    ("ten values in order rise", lambda s: s.metrics({step: 0.1 * step for step in range(10)}),
+     {"metric": "train_loss", "rises": {}}, (T, False), T),
+    ("eight values in order may be chance", lambda s: s.metrics({step: 0.1 * step for step in range(8)}),
+     {"metric": "train_loss", "rises": {}}, (U, False), U),
+    ("a value carried forward is one value", lambda s: s.metrics({step: 0.1 * (step // 10) for step in range(60)}),
+     {"metric": "train_loss", "rises": {}}, (U, False), U),
+    ("noise does not fall for that it seems to rise", lambda s: s.metrics(NOISE), {"metric": "train_loss", "falls": {}},
+     (F, False), F),
     ("a spike", lambda s: s.metrics({**FALLING, 61: 30.0}), {"metric": "train_loss", "spike": {}}, (T, False), T),
     ("no spike", lambda s: s.metrics(FALLING), {"metric": "train_loss", "spike": {}}, (F, False), F),
     ("a high beginning is no spike", lambda s: s.metrics({1: 50.0, **dict.fromkeys(range(2, 40), 1.0)}),
@@ -231,6 +247,31 @@ def test_pointer_of_an_alert_has_its_time_and_that_of_a_series_its_steps(story):
     falls = story().metrics(FALLING).find({"metric": "train_loss", "falls": {}})
     assert falls.evidence == ("train_loss steps 1–60",)
     assert falls.observed == "median 1.945 of the first 10 and 1.445 of the last 10 values"
+
+
+def test_noise_whose_end_is_above_its_start_is_no_rise(story):
+    finding = story().metrics(NOISE).find({"metric": "train_loss", "rises": {}}, closed=True)
+    assert finding.truth is None
+    assert finding.observed == (
+        "cannot be known: median 0.151 of the first 10 and 0.1955 of the last 10 values, "
+        "which is not enough evidence that this is more than chance"
+    )
+
+
+@pytest.mark.parametrize("window", [5, 10, 50])
+def test_noise_is_green_in_hardly_any_of_many_runs(story, window):
+    rng = random.Random(11)
+    asked = {"metric": "train_loss", "rises": {"window": window}}
+    runs = [story().metrics({step: rng.gauss(0.17, 0.07) for step in range(200)}) for _ in range(400)]
+    truths = [told.find(asked, closed=True).truth for told in runs]
+    assert truths.count(True) <= 8  # one in a hundred, and some luck
+    assert truths.count(None) > 150
+
+
+def test_rise_in_the_midst_of_noise_is_seen_in_a_window_that_is_wide_enough(story):
+    rng = random.Random(5)
+    told = story().metrics({step: rng.gauss(0.18 + 0.1 * step / 200, 0.065) for step in range(200)})
+    assert told.find({"metric": "train_loss", "rises": {"window": 50}}, closed=True).truth is True
 
 
 def test_unknown_finding_gives_its_reason(story):
