@@ -7,7 +7,7 @@ from pathlib import Path
 
 from runner.errors import Diagnostic, did_you_mean
 from runner.spec.compose import confined, specs_root
-from runner.spec.training import training_problems
+from runner.spec.training import has_rule, training_problems
 from runner.spec.yaml_tree import Entry, MapNode, Node, ScalarNode, SeqNode
 
 _YES_AND_NO: Mapping[str, str] = {"yes": "true", "on": "true", "no": "false", "off": "false"}
@@ -53,7 +53,7 @@ def _yes_and_no(tree: MapNode) -> list[Diagnostic]:
     for key, entry in training.entries.items():
         value = entry.value.value if isinstance(entry.value, ScalarNode) else None
         meant = _YES_AND_NO.get(value.lower()) if isinstance(value, str) else None
-        if meant and key not in _MAY_SAY_NO:
+        if meant and key not in _MAY_SAY_NO and not has_rule(key):
             message, label = f"`{key[:60]}` cannot be the text `{value}`", "text in YAML 1.2"
             found.append(Diagnostic("spec.bad-value", message, entry.value.place.span, label, f"write `{meant}`"))
     return found

@@ -75,6 +75,22 @@ def confined(root: Path, base_dir: Path, relative: str) -> Path:
     return _tidied(path)
 
 
+def stay_inside(path: Path) -> None:
+    """Refuse a file that a symbolic link fetches from elsewhere: an excerpt of it would be shown with its problems.
+
+    Raises:
+        SpecError: it lies outside the folder that a spec may not leave.
+    """
+    root = specs_root(path)
+    try:
+        is_inside = path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):
+        return  # a circle of links; reading it says so
+    if not is_inside:
+        message = f"`{path}` is a symbolic link to outside the folder `{root.name}`, which a spec may not leave"
+        raise SpecError([Diagnostic("spec.bad-path", message, None, "", "copy the file, or name the one it leads to")])
+
+
 def _tidied(path: Path) -> Path:
     """`specs/team/../sft.yaml` as `specs/sft.yaml`, for diagnostics; safe because the real path was checked."""
     parts: list[str] = []
@@ -104,6 +120,7 @@ def compose(path: Path) -> Composed:
     Raises:
         SpecError: the spec itself cannot be read to its end.
     """
+    stay_inside(path)
     composer = _Composer(specs_root(path))
     tree = composer.layer(path, None, ())
     problems = list(dict.fromkeys(composer.problems))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runner.errors import Diagnostic, Span, SpecError
 from runner.spec.checks import checked
-from runner.spec.compose import Composed, compose, confined, digest_of, specs_root
+from runner.spec.compose import Composed, compose, confined, digest_of, specs_root, stay_inside
 from runner.spec.conditions import Scalar
 from runner.spec.find import find_phase_path, find_spec_files
 from runner.spec.interpolate import Interpolation, flatten, text_of
@@ -113,6 +113,7 @@ def load_phase(path: Path) -> PhaseFile:
     Raises:
         SpecError: every problem of the file at once, in the order of the file.
     """
+    stay_inside(path)
     source = read_source(path)
     problems: list[Diagnostic] = []
     tree = parse_yaml(source, problems)

@@ -151,6 +151,14 @@ class Limits(Written):
     run: Duration = Field(timedelta(minutes=45), description="Running to the end of the last step.")
     teardown: Duration = Field(timedelta(minutes=10), description="Giving the pod back and proving it gone.")
 
+    @field_validator("*", mode="after")
+    @classmethod
+    def _allows_something(cls, limit: float | timedelta, info: ValidationInfo) -> float | timedelta:
+        if not limit:
+            context = {"name": info.field_name, "label": "must be more than 0; leave it out for the default"}
+            raise PydanticCustomError("misfit", "the limit `{name}` is 0", context)
+        return limit
+
 
 class Criterion(Written):
     """A named condition that must hold for the phase to pass."""
@@ -211,6 +219,19 @@ class Matrix(Written):
         if count > MAX_VARIANTS:
             context = {"count": f"{count:,}" if count < 10**12 else "very many", "label": f"at most {MAX_VARIANTS:,}"}
             raise PydanticCustomError("misfit", "the axes have {count} combinations", context)
+        return axes
+
+    @field_validator("axes", mode="after")
+    @classmethod
+    def _each_value_once(cls, axes: dict[str, Axis]) -> dict[str, Axis]:
+        for name, values in axes.items():
+            seen: set[tuple[type, Scalar]] = set()
+            for index, value in enumerate(values):
+                # With its type, because 1 and `true` are equal to Python, and different in a spec.
+                if (type(value), value) in seen:
+                    context = {"name": name, "at": (name, index), "label": "stands here before; it would run again"}
+                    raise PydanticCustomError("misfit", "the axis `{name}` has a value twice", context)
+                seen.add((type(value), value))
         return axes
 
     @field_validator("exclude", mode="after")

@@ -97,6 +97,8 @@ def _read_bytes(path: Path, asked_at: Span | None) -> bytes:
 
 def not_found(path: Path, asked_at: Span | None = None, *, fits: Callable[[Path], bool] | None = None) -> Diagnostic:
     """The diagnostic for a file that is not there, with the nearest neighbour's name."""
+    if path.is_symlink():
+        return Diagnostic("spec.not-found", f"`{path}` is a symbolic link that leads to no file", asked_at)
     try:
         names = [p.name for p in path.parent.iterdir() if (fits or _looks_like_yaml)(p)]
     except OSError:

@@ -50,6 +50,11 @@ def training_problems(training: MapNode) -> Iterator[Diagnostic]:
                 yield Diagnostic("spec.bad-value", message, value.place.span, words)
 
 
+def has_rule(name: str) -> bool:
+    """Whether `training_problems` says what a value of this name may be."""
+    return name in _RULES
+
+
 def _nearest(name: str) -> str:
     guesses = sorted(known for known in NAMES if len(known) >= _SHORTEST_GUESSED)
     return next(iter(get_close_matches(name[:60], guesses, n=1, cutoff=_NEARNESS)), "")

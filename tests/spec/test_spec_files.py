@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from datetime import timedelta
@@ -110,6 +111,35 @@ def test_a_path_that_is_not_there_is_told_with_its_neighbour():
     assert second.code == "spec.not-found"
     with pytest.raises(SpecError, match="there is no file"):
         load_spec(SPECS / "stf.yaml")
+
+
+@pytest.mark.parametrize("target", ["circle.yaml", "nowhere.yaml"])
+def test_a_link_that_leads_to_no_file_is_called_one_and_does_not_suggest_itself(tmp_path, target):
+    link = tmp_path / "circle.yaml"
+    link.symlink_to(target)
+    with pytest.raises(SpecError) as caught:
+        find_spec_files([link])
+    (problem,) = caught.value.diagnostics
+    assert (problem.code, problem.message) == ("spec.not-found", f"`{link}` is a symbolic link that leads to no file")
+    assert not problem.fix
+
+
+@pytest.mark.parametrize("load", [load_spec, load_phase])
+def test_nothing_of_a_file_that_a_link_fetches_from_elsewhere_is_shown(tmp_path, load):
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "secret.txt").write_text("the secret is 42\n")
+    link = tmp_path / "specs" / "out.yaml"
+    link.symlink_to("../secret.txt")
+    with pytest.raises(SpecError, match="a symbolic link to outside the folder `specs`") as caught:
+        load(link)
+    assert "42" not in str(caught.value)
+
+
+def test_a_link_inside_the_folder_of_the_specs_is_followed(tmp_path):
+    shutil.copytree(SPECS, tmp_path / "specs")
+    link = tmp_path / "specs" / "same.yaml"
+    link.symlink_to("cpt.yaml")
+    assert load_spec(link).spec.name == "cpt_standard"
 
 
 def test_an_unknown_phase_is_told_with_its_neighbour_and_the_known_ones():
