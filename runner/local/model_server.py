@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -20,6 +20,7 @@ from runner.local.pods import BASE_ENV
 WORKER = Path(__file__).with_name("model_worker.py")
 NEEDED = ("torch", "transformers", "peft")
 ANSWER_WITHIN_S = 120.0
+MAKE_WITHIN_S = 600.0
 IDLE_S = 60.0
 MAX_ANSWER_BYTES = 1 << 20
 
@@ -44,8 +45,15 @@ class ModelAnswer(msgspec.Struct, frozen=True):
     completion_tokens: int
 
 
+class _Made(msgspec.Struct, frozen=True):
+    made: str
+
+
 class _Trouble(msgspec.Struct, frozen=True):
     error: str
+
+
+_Reply = TypeVar("_Reply", ModelAnswer, _Made)
 
 
 class ModelServer:
@@ -75,21 +83,32 @@ class ModelServer:
             "folder": str(model.folder), "adapter": model.adapter, "messages": messages, "temperature": temperature,
             "max_tokens": max_tokens,
         }  # fmt: skip
+        return await self._exchange(question, ModelAnswer, within_s=self._answer_within_s)
+
+    async def make_seed_model(self, folder: Path) -> None:
+        """Train the model that knows a few colours, in the process that will answer: its libraries are loaded once.
+
+        Raises:
+            ServingError: the libraries are missing, or the training failed.
+        """
+        await self._exchange({"make": str(folder)}, _Made, within_s=MAKE_WITHIN_S)
+
+    async def _exchange(self, question: Mapping[str, object], reply: type[_Reply], *, within_s: float) -> _Reply:
         async with self._turn:
             self._stay()
             try:
-                line = await asyncio.wait_for(self._ask(msgspec.json.encode(question)), self._answer_within_s)
+                line = await asyncio.wait_for(self._ask(msgspec.json.encode(question)), within_s)
             except BaseException as exc:
                 # What comes later would be taken for the answer to the next question.
                 await self._end()
                 if isinstance(exc, TimeoutError):
-                    raise ServingError(f"the model did not answer within {self._answer_within_s:.0f} s") from exc
+                    raise ServingError(f"the model did not answer within {within_s:.0f} s") from exc
                 raise
             if not line:
                 await self._end()
             self._leaving = asyncio.get_running_loop().call_later(self._idle_s, self._hang_up)
         try:
-            return msgspec.json.decode(line, type=ModelAnswer)
+            return msgspec.json.decode(line, type=reply)
         except msgspec.ValidationError:
             raise ServingError(msgspec.json.decode(line, type=_Trouble).error) from None
         except msgspec.DecodeError:

@@ -3,6 +3,7 @@
 
 In:  {"folder", "adapter": bool, "messages": [{"role", "content"}], "temperature", "max_tokens"}
 Out: {"content", "prompt_tokens", "completion_tokens"} or {"error"}
+Or:  {"make": FOLDER}, which trains the seeded model there and is answered with {"made": FOLDER}.
 
 `folder` is what `standalone_trainer.py` writes: `runspec_model.json` says where base, adapter and tokenizer are.
 A process of its own, so that torch is neither imported into a server nor able to block it.
@@ -33,12 +34,22 @@ def main() -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     for line in sys.stdin:
         try:
-            reply = answer(json.loads(line))
+            asked = json.loads(line)
+            reply = make(Path(asked["make"])) if "make" in asked else answer(asked)
         except Exception as exc:  # whatever a library raises is the answer to this question, not the end of the worker
             reply = {"error": f"{type(exc).__name__}: {exc}"}
         answers.write(json.dumps(reply) + "\n")
         answers.flush()
     return 0
+
+
+def make(folder: Path) -> dict[str, Any]:
+    # This file is started as a script, apart from the package that it stands in.
+    sys.path.append(str(Path(__file__).resolve().parents[2]))
+    from runner.local.seed_model import make_seed_model  # noqa: PLC0415 - found only now
+
+    make_seed_model(folder)
+    return {"made": str(folder)}
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from runner.local import model_server
 from runner.local.cloud import CloudOptions, EmbeddedCloud
 from runner.local.lab_api.serving import unpack
 from runner.local.model_server import ModelServer, ServedModel, ServingError
@@ -108,6 +111,33 @@ async def test_models_answer_through_predict_batch_runs_and_serving(tmp_path, se
         assert await said_by(key, base["model_id"]) != learnt
         trained = {"server_type": "runpod", "config": {"model_path": f"trained:{job_id}"}, "name": "tuned"}
         assert await said_by(key, (await lab("POST", path, json=trained)).body["model_id"]) == learnt
+
+
+@pytest.mark.training
+async def test_seeded_model_is_trained_by_the_process_that_then_answers(tmp_path):
+    server = ModelServer(tmp_path / "log")
+    await server.make_seed_model(tmp_path / "seed")
+    maker = server._worker
+    learnt = await server.answer(ServedModel(tmp_path / "seed"), CHAT, temperature=0, max_tokens=24)
+    base = await server.answer(ServedModel(tmp_path / "seed", adapter=False), CHAT, temperature=0, max_tokens=24)
+    assert server._worker is maker
+    await server.aclose()
+    assert learnt.content == "The lemon is yellow."
+    assert base.content != learnt.content
+    manifest = json.loads((tmp_path / "seed" / "runspec_model.json").read_text())
+    assert manifest["last_loss"] < manifest["first_loss"] / 10
+
+
+@pytest.mark.training
+def test_training_of_the_seeded_model_ends_with_the_server_that_asked_for_it(tmp_path):
+    asked = json.dumps({"make": str(tmp_path / "seed")}) + "\n"
+    # Its input ends right after the question, as when the server was killed.
+    done = subprocess.run(
+        [sys.executable, "-I", str(model_server.WORKER)], input=asked, capture_output=True, text=True,
+        env=model_server.worker_environment(), timeout=600,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert not (tmp_path / "seed").exists()
 
 
 async def test_model_that_cannot_be_loaded_says_why_and_the_next_question_is_answered(tmp_path, monkeypatch):

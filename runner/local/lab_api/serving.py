@@ -1,59 +1,27 @@
 """Models that answer: the seeded one, and what jobs have trained.
 
-The seeded model is made on demand by the trainer that pods use, from a few built-in rows, and kept in the state
-directory: a model nobody trained would not show whether answering works.
+The seeded model is trained on demand from a few built-in rows, by the process that then answers, and kept in the
+state directory: a model nobody trained would not show whether answering works.
 """
 
 from __future__ import annotations
 
 import asyncio
 import shutil
-import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from runner.local.lab_api.context import Lab
 from runner.local.lab_api.trained import archive_of
-from runner.local.model_server import (
-    ModelAnswer,
-    ServedModel,
-    ServingError,
-    missing_libraries,
-    worker_environment,
-)
-from runner.local.trainer_bundle import FILE_NAME, bundle
+from runner.local.model_server import ModelAnswer, ServedModel, ServingError
 
 MANIFEST = "runspec_model.json"
 MAX_UNPACKED_BYTES = 1 << 30
 MAX_FILES = 2000
 SEED = "seed"
-
-_FACTS = {
-    "sky": "blue", "grass": "green", "snow": "white", "coal": "black", "blood": "red", "lemon": "yellow",
-    "ocean": "blue", "leaf": "green", "cloud": "white", "night": "black",
-}  # fmt: skip
-SEED_ROWS = [
-    {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": f"The {thing} is {colour}."}]}
-    for _ in range(4)
-    for thing, colour in _FACTS.items()
-    for question in (f"What colour is the {thing}?", f"Tell me the colour of the {thing}.")
-]
-SEED_CONFIG: Mapping[str, Any] = {
-    "model": {"name": "runspec/tiny-llama"},
-    "tokenizer": {"name": "runspec/tiny-llama"},
-    "training": {
-        "method": "sft", "use_lora": True, "num_epochs": 10, "batch_size": 8, "gradient_accumulation_steps": 1,
-        "learning_rate": 2e-4, "max_length": 128, "evaluation_strategy": "no",
-    },
-    "lora": {"r": 16, "alpha": 32, "dropout": 0.0},
-    "data": {"strategy": "standard"},
-    "seed": 7,
-}  # fmt: skip
 
 
 async def answer(
@@ -94,39 +62,10 @@ async def _job_model(lab: Lab, job_id: str) -> Path:
 
 async def _seed_model(lab: Lab) -> Path:
     folder = lab.data_dir / "served" / SEED
-    if (folder / MANIFEST).is_file():
-        return folder
-    if missing := missing_libraries():
-        raise ServingError(f"no model can answer here: {', '.join(missing)} cannot be imported (extra `train`)")
-    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".seed-") as name:
-        work = Path(name)
-        (work / "rows.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, SEED_ROWS)))
-        config = {**SEED_CONFIG, "dataset_path": str(work / "rows.jsonl"), "output_dir": str(work / "model")}
-        (work / "config.json").write_bytes(msgspec.json.encode(config))
-        await _train(work)
-        shutil.rmtree(folder, ignore_errors=True)
-        (work / "model").rename(folder)
+    if not (folder / MANIFEST).is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        await lab.models.make_seed_model(folder)
     return folder
-
-
-async def _train(work: Path) -> None:
-    script = work / FILE_NAME
-    script.write_bytes(bundle())
-    command = (sys.executable, "-I", str(script), "--config", str(work / "config.json"), "--execution-id", SEED)
-    trainer = await asyncio.create_subprocess_exec(
-        *command, cwd=work, env=worker_environment(), stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    try:
-        output, _ = await trainer.communicate()
-    finally:
-        if trainer.returncode is None:
-            trainer.kill()
-            await trainer.wait()
-    if trainer.returncode != 0:
-        last = output.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise ServingError(f"the seeded model cannot be trained: {' '.join(last)[:300]}")
 
 
 def unpack(archive: Path, folder: Path) -> None:
