@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from runner.engine.shielding import uncancelled
 from runner.local.clock import Clock
 from runner.local.gpus import Cloud, GpuType
 from runner.local.podlog import PodLog
@@ -335,7 +336,8 @@ class PodHost:
             pod.observe(PodStatus.RUNNING)
             code = await container.wait()
         finally:
-            await container.stop(self._delays.grace_s)
+            # A second end of the pod must not cut the first one short, or its processes are left behind.
+            await uncancelled(container.stop(self._delays.grace_s))
         pod.exit_codes.append(code)
         pod.log.append("system", f"container exited with code {code}")
 
@@ -346,7 +348,7 @@ class PodHost:
         except asyncio.CancelledError:
             # A half-started container cannot be stopped, so let it come up first.
             with contextlib.suppress(PodStartError):
-                await (await starting).stop(self._delays.grace_s)
+                await uncancelled(_stopped_once_up(starting, self._delays.grace_s))
             raise
 
     async def _end_later(self, pod: Pod) -> None:
@@ -360,6 +362,10 @@ class PodHost:
             self.ended.append(pod)
         pod.log.append("system", "pod terminated")
         pod.log.close()
+
+
+async def _stopped_once_up(starting: asyncio.Future[Container], grace_s: float) -> None:
+    await (await starting).stop(grace_s)
 
 
 async def _after(previous: asyncio.Task[None] | None, life: Coroutine[Any, Any, None]) -> None:

@@ -19,6 +19,8 @@ from runner.local.podlog import LineSplitter
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 KILL_PATIENCE_S = 10.0
+# On a machine with more to do than it can, a killed process waits for its turn to die.
+DEATH_PATIENCE_S = 60.0
 LOOK_EVERY_S = 0.2
 
 # A pod sees none of the caller's environment: what is not here or in the pod's own `env` does not exist for it.
@@ -205,7 +207,7 @@ class ProcessContainer:
         return False
 
     async def _kill_what_is_left(self) -> None:
-        for _ in range(int(KILL_PATIENCE_S / LOOK_EVERY_S)):
+        for _ in range(int(DEATH_PATIENCE_S / LOOK_EVERY_S)):
             left = processes_of(self._pod_id)
             if not left:
                 return

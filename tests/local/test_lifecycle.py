@@ -102,6 +102,20 @@ async def test_container_that_comes_up_while_its_pod_is_ended_is_stopped(clock: 
     assert await backend.container.wait() == 143
 
 
+async def test_end_that_is_asked_for_twice_is_not_cut_short_by_the_second(tmp_path):
+    # It ignores SIGTERM, so that the first end is still under way when the second comes.
+    stubborn = PodRequest("p", "img", ("bash", "-c", "trap '' TERM; echo up; sleep 300 & wait; sleep 300"))
+    host = host_of(ProcessPods(tmp_path), SystemClock(), Delays(0, 0, 0, 0, 0.5))
+    pod = rent(host, stubborn)
+    while not any(line.text == "up" for line in pod.log.after(0, ("container",))):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    host.terminate(pod)
+    for _ in range(5):
+        await asyncio.sleep(0.02)
+    await host.aclose()
+    assert processes_of(pod.id) == []
+
+
 async def test_pauses_between_restarts_double_up_to_five_minutes(clock: VirtualClock):
     moments = []
 

@@ -48,7 +48,7 @@ class Output(list[str]):
         self._event.set()
 
     async def until(self, wanted: str) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not any(wanted in line for line in self):
                 self._event.clear()
                 await self._event.wait()
@@ -134,7 +134,7 @@ time.sleep(300)
 """
     container = await pods.start(python(code), output)
     await output.until("up")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while len(processes_of(POD)) < 4:  # noqa: ASYNC110  other processes set no event of ours
             await asyncio.sleep(0.01)
     await container.stop(grace_s=0.1)
@@ -169,7 +169,7 @@ asyncio.run(main())
     assert processes_of(orphan)
     process.kill()
     await process.communicate()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(120):
         while processes_of(orphan):  # noqa: ASYNC110  other processes set no event of ours
             await asyncio.sleep(0.01)
 
