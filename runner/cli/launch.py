@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,16 +16,18 @@ from runner import __version__
 from runner.cli.heard_pods import HeardPods
 from runner.cli.progress import Mode, showing
 from runner.cli.reporting import Reports, write_after_run
+from runner.cli.signals import LEFT_AT_ONCE, Aftermath, ladder, restored
 from runner.cli.staging import AS_ALWAYS, Staging
 from runner.errors import StoreError
 from runner.plan import Plan
 from runner.results import Target
 
 if TYPE_CHECKING:
-    from runner.engine.interrupt import Interrupt
     from runner.engine.run import Options
     from runner.providers.settings import Settings
     from runner.store.store import Store
+
+INTERRUPTED = 130
 
 
 class Launch:
@@ -68,7 +67,7 @@ class Launch:
         from runner.store.store import Store
 
         try:
-            with Store.open(self._state_dir) as store:
+            with restored(), Store.open(self._state_dir) as store:
                 return self._run_in(store, settings, document, fresh=fresh)
         except StoreError as exc:
             if not self._pods.was_any:
@@ -96,6 +95,9 @@ class Launch:
             sys.stdout.flush()
         return code
 
+    def _code_of_leaving(self) -> int:
+        return LEFT_AT_ONCE if self._pods.open_names else INTERRUPTED
+
     async def _run(self, store: Store, run: str, settings: Settings | None) -> int:
         from runner.cli.leftovers import end_or_announce
         from runner.cli.resume import begin_again
@@ -106,7 +108,7 @@ class Launch:
         from runner.engine.run import RunInfo, run_plan
 
         interrupt = Interrupt()
-        with _signals(interrupt, self._state_dir):
+        with ladder(interrupt, self._state_dir, afterwards=Aftermath(code_of_leaving=self._code_of_leaving)):
             async with open_world(
                 self._plan.target,
                 store.journal(run),
@@ -130,46 +132,6 @@ class Launch:
                         listeners=[listener, self._pods],
                         past=past,
                     )
-
-
-@contextmanager
-def _signals(interrupt: Interrupt, state_dir: Path) -> Iterator[None]:
-    """First SIGINT, SIGTERM or SIGHUP: collect and release. Second: release only. Third: leave at once."""
-    loop = asyncio.get_running_loop()
-
-    def escalate() -> None:
-        level = interrupt.escalate()
-        if level == 1:
-            _say("interrupted: collecting evidence and giving pods back (again: only give pods back)")
-        elif level == 2:
-            _say("giving pods back, collecting nothing more (again: leave at once)")
-        else:
-            _say(f"left at once: pods may still bill; run `runspec reap --state {state_dir}`")
-            _show_cursor()
-            os._exit(6)
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    for number in numbers:
-        loop.add_signal_handler(number, escalate)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
-
-
-def _say(text: str) -> None:
-    # Not by click, which writes past the live view, and the live view erases what it does not know of.
-    # A terminal that was hung up takes no words, and the signal that says so must still have its effect.
-    with suppress(OSError):
-        print(f"\n{text}", file=sys.stderr, flush=True)
-
-
-def _show_cursor() -> None:
-    # Nobody stops the live view any more, which has hidden it.
-    with suppress(OSError):
-        if os.isatty(sys.stderr.fileno()):
-            os.write(sys.stderr.fileno(), b"\x1b[?25h\n")
 
 
 def _command_line() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -56,6 +57,7 @@ GROUPS = {
 
 USAGE_ERROR = 2
 NO_VERDICT = 3
+INTERRUPTED = 130
 BROKEN_PIPE = 141
 """What a shell reports of a program whose reader went away (128 + SIGPIPE); no verdict is ever 141."""
 
@@ -157,7 +159,13 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Entry point of the command `runspec`."""
-    sys.exit(run_cli(sys.argv[1:]))
+    try:
+        code = run_cli(sys.argv[1:])
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    # What there was to say is said; while Python tidies up, nothing may change how it ended.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def run_cli(args: list[str]) -> int:
@@ -178,7 +186,7 @@ def _run(args: list[str]) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.Abort:
-        return 130
+        return INTERRUPTED
     except click.ClickException as exc:
         exc.show()
         return USAGE_ERROR

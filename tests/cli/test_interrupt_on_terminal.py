@@ -16,14 +16,21 @@ from pathlib import Path
 import pytest
 
 from runner import results as r
-from runner.cli.launch import _signals
 from runner.cli.progress import showing
+from runner.cli.signals import Aftermath, ladder, restored
 from runner.engine.interrupt import Interrupt
 
 NOW = datetime(2026, 1, 4, tzinfo=UTC)
 HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"
 STARTED = r.JobStarted(at=NOW, job="sft/basic/1")
+AFTERMATH = Aftermath(code_of_leaving=lambda: 130)
 UNCONFIRMED = r.PodUnconfirmed(at=NOW, job="sft/basic/1", name="p", pod_id="p", why="no answer")
+
+
+@pytest.fixture(autouse=True)
+def _signals_of_pytest() -> Iterator[None]:
+    with restored():
+        yield
 
 
 def screen(written: str) -> list[str]:
@@ -80,7 +87,7 @@ def a_terminal(monkeypatch) -> Iterator[int]:
 async def test_what_interrupts_say_is_still_to_be_read_when_the_live_view_has_gone_on(monkeypatch):
     interrupt = Interrupt()
     with a_terminal(monkeypatch) as terminal:
-        with showing("rich", now=lambda: NOW) as listen, _signals(interrupt, Path("state")):
+        with showing("rich", now=lambda: NOW) as listen, ladder(interrupt, Path("state"), afterwards=AFTERMATH):
             listen(STARTED)
             for number, another in enumerate((signal.SIGINT, signal.SIGTERM), 1):
                 listen(UNCONFIRMED)  # which the view is drawn anew for
@@ -96,7 +103,7 @@ async def test_whoever_leaves_at_once_is_told_how_to_reap_and_keeps_a_cursor(mon
     interrupt = Interrupt()
     with a_terminal(monkeypatch) as terminal:
         monkeypatch.setattr("os._exit", lambda code: left.append((code, all_of(terminal))))
-        with showing("rich", now=lambda: NOW) as listen, _signals(interrupt, Path("state")):
+        with showing("rich", now=lambda: NOW) as listen, ladder(interrupt, Path("state"), afterwards=AFTERMATH):
             listen(UNCONFIRMED)
             for _ in range(3):
                 await press(signal.SIGINT, interrupt)
@@ -110,7 +117,7 @@ async def test_whoever_leaves_at_once_is_told_how_to_reap_and_keeps_a_cursor(mon
 @pytest.mark.parametrize("again", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_each_signal_is_one_step_of_the_ladder(again, capfd):
     interrupt = Interrupt()
-    with _signals(interrupt, Path("state")):
+    with ladder(interrupt, Path("state"), afterwards=AFTERMATH):
         await press(again, interrupt)
     assert interrupt.level == 1
     assert "interrupted: collecting evidence" in capfd.readouterr().err
