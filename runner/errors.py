@@ -114,6 +114,10 @@ class StoreError(RunspecError):
     """The state directory cannot be read, written or locked."""
 
 
+class LeakError(RunspecError):
+    """Something runs on, and may cost, although it was ended."""
+
+
 class ReportError(DiagnosedError):
     """A document cannot be rendered without losing what somebody wrote."""
 

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 import click
 
 from runner import __version__
-from runner.cli.heard_pods import HeardPods
+from runner.cli.heard_pods import UNCONFIRMED, HeardPods
+from runner.cli.mishaps import message_of, report_bug
 from runner.cli.progress import Mode, showing
 from runner.cli.reporting import Reports, write_after_run
-from runner.cli.signals import LEFT_AT_ONCE, Aftermath, ladder, restored
+from runner.cli.signals import Aftermath, ladder, restored
 from runner.cli.staging import AS_ALWAYS, Staging
-from runner.errors import StoreError
+from runner.errors import LeakError, RunspecError
 from runner.plan import Plan
 from runner.results import Target
 
@@ -62,19 +63,29 @@ class Launch:
         """Run the plan, print the summary, update the document; returns the exit code.
 
         Raises:
-            StoreError: nothing was launched, because the state directory cannot be used.
+            RunspecError: nothing was launched, as when the state directory cannot be used.
         """
         from runner.store.store import Store
 
         try:
             with restored(), Store.open(self._state_dir) as store:
                 return self._run_in(store, settings, document, fresh=fresh)
-        except StoreError as exc:
+        except RunspecError as exc:
             if not self._pods.was_any:
                 raise
-            code, words = self._pods.conclude(self._state_dir)
-            click.echo(f"error: {exc}\n{words}", err=True)
-            return code
+            return self._break_off(message_of(exc), is_leak=isinstance(exc, LeakError))
+        except Exception:
+            if not self._pods.open_names:
+                raise
+            return self._break_off(report_bug(), is_leak=False)
+
+    def _break_off(self, why: str, *, is_leak: bool) -> int:
+        """Say what a run that was launched, and got no further, has left; returns its exit code."""
+        code, words = self._pods.conclude(self._state_dir)
+        if is_leak and not self._pods.open_names:
+            code, words = UNCONFIRMED, "what runs on has to be ended by hand, as with `kill`"
+        click.echo(f"{why}\n{words}", err=True)
+        return code
 
     def _run_in(self, store: Store, settings: Settings | None, document: Path | None, *, fresh: bool) -> int:
         from runner.cli.documents import update_document
@@ -96,7 +107,7 @@ class Launch:
         return code
 
     def _code_of_leaving(self) -> int:
-        return LEFT_AT_ONCE if self._pods.open_names else INTERRUPTED
+        return UNCONFIRMED if self._pods.open_names else INTERRUPTED
 
     async def _run(self, store: Store, run: str, settings: Settings | None) -> int:
         from runner.cli.leftovers import end_or_announce

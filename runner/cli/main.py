@@ -6,8 +6,6 @@ import importlib
 import os
 import signal
 import sys
-import tempfile
-import traceback
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from runner import __version__
+from runner.cli.mishaps import message_of, report_bug
 from runner.cli.options import read_environment
-from runner.errors import DiagnosedError, ProviderError, RunspecError, did_you_mean
+from runner.errors import LeakError, ProviderError, RunspecError, did_you_mean
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -57,6 +56,7 @@ GROUPS = {
 
 USAGE_ERROR = 2
 NO_VERDICT = 3
+MAY_BILL = 6
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 """What a shell reports of a program whose reader went away (128 + SIGPIPE); no verdict is ever 141."""
@@ -191,25 +191,20 @@ def _run(args: list[str]) -> int:
         exc.show()
         return USAGE_ERROR
     except RunspecError as exc:
-        click.echo(_message(exc), err=True)
-        return NO_VERDICT if isinstance(exc, ProviderError) else USAGE_ERROR
+        click.echo(message_of(exc), err=True)
+        return _code_of(exc)
     except (ReaderGoneError, BrokenPipeError):
         raise
     except Exception:  # a bug of ours: say so, and where its traceback is
-        click.echo(_bug(), err=True)
+        click.echo(report_bug(), err=True)
         return NO_VERDICT
     return result if isinstance(result, int) else 0
 
 
-def _message(exc: RunspecError) -> str:
-    return str(exc) if isinstance(exc, DiagnosedError) else f"error: {exc}"
-
-
-def _bug() -> str:
-    handle, name = tempfile.mkstemp(prefix="runspec-bug-", suffix=".txt")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(f"runspec {__version__}\n{traceback.format_exc()}")
-    return f"error: this is a bug in runspec, not in your spec; its traceback is in {name}"
+def _code_of(exc: RunspecError) -> int:
+    if isinstance(exc, LeakError):
+        return MAY_BILL
+    return NO_VERDICT if isinstance(exc, ProviderError) else USAGE_ERROR
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, cast
 
-from runner.errors import RunspecError
+from runner.errors import LeakError, RunspecError
 from runner.local.podlog import LineSplitter
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
@@ -38,7 +38,7 @@ class PodStartError(RunspecError):
     """A container could not be started at all; its pod goes to `ERROR`."""
 
 
-class PodLeakError(RunspecError):
+class PodLeakError(LeakError):
     """Processes of pods are alive although every pod was ended."""
 
 
