@@ -58,7 +58,7 @@ async def open_runpod(
             url,
             name=name,
             refuse=runpod_wire.refuse,
-            secrets=[key],
+            secrets=settings.secrets,
             clock=clock,
             jitter=jitter,
             connector=connector,
@@ -148,13 +148,12 @@ async def _lab_host(
     connector: aiohttp.BaseConnector | None,
 ) -> AsyncIterator[tuple[Host, LabCredentials]]:
     """The lab's host with its rate budget, and every credential that the settings have."""
-    secrets = [_plain(secret) for secret in _lab_secrets(settings)]
     async with AsyncExitStack() as opened:
         host = Host(
             settings.lab_url,
             name="FineTune Lab",
             refuse=lab_wire.refuse,
-            secrets=secrets,
+            secrets=settings.secrets,
             budget=RateBudget(clock, limit=key_requests, window_s=LAB_KEY_WINDOW_S),
             clock=clock,
             jitter=jitter,
@@ -167,7 +166,7 @@ async def _lab_host(
                 settings.supabase_url,
                 name="Supabase",
                 refuse=refuse_renewal,
-                secrets=secrets,
+                secrets=settings.secrets,
                 clock=clock,
                 jitter=jitter,
                 connector=connector,
@@ -188,17 +187,6 @@ async def _lab_host(
             internal_key=_plain(settings.lab_internal_key) or None,
         )
         yield host, credentials
-
-
-def _lab_secrets(settings: Settings) -> list[SecretStr | None]:
-    return [
-        settings.lab_api_key,
-        settings.lab_jwt,
-        settings.lab_internal_key,
-        settings.refresh_token,
-        settings.supabase_anon_key,
-        settings.hf_token,
-    ]
 
 
 def _plain(secret: SecretStr | None) -> str:

@@ -43,6 +43,7 @@ class SdkMetrics:
     def __init__(self, settings: Settings, *, python: str = sys.executable) -> None:
         self._url = settings.lab_url
         self._key = settings.lab_api_key.get_secret_value() if settings.lab_api_key else None
+        self._redactor = Redactor(settings.secrets)
         self._python = python
         self.name = f"finetune-lab {_version()}"
 
@@ -68,7 +69,7 @@ class SdkMetrics:
             raise ProviderError(f"the SDK returned something else than metrics: {exc}", kind=Kind.PROTOCOL) from exc
 
     def _error(self, failed: str, status: int) -> ProviderError:
-        text = Redactor([self._key or ""]).line(f"{self.name} failed: {failed}")
+        text = self._redactor.line(f"{self.name} failed: {failed}")
         kind = _KINDS.get(status, Kind.TRANSIENT if status >= 500 else Kind.VALIDATION)
         retryable = kind in (Kind.RATE_LIMITED, Kind.TRANSIENT)
         return ProviderError(text, kind=kind, status=status or None, retryable=retryable)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,12 @@ class Settings:
     supabase_anon_key: SecretStr | None = None
     hf_token: SecretStr | None = None
     trainer_url: str | None = None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every credential: a service may repeat one that another was given, so that no message may show any."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return tuple(value.get_secret_value() for value in values if isinstance(value, SecretStr))
 
     @classmethod
     def load(cls, environ: Mapping[str, str], folder: Path | None = None) -> Settings:
