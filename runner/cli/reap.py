@@ -88,7 +88,8 @@ async def _reap(store: Store, target: Target, state: Path, *, yes: bool, everyth
             click.echo(f"error: the pods of the account cannot be listed: {exc}", err=True)
             _print(find(leases, [], now=None, everything=everything))
             return UNCONFIRMED
-        found = find(leases, pods, now=world.clock.now(), everything=everything)
+        is_paid = target is Target.CLOUD
+        found = find(leases, pods, now=world.clock.now(), everything=everything, is_paid=is_paid)
         _print(found)
         if not yes:
             return _advise(found, target)

@@ -33,7 +33,9 @@ class Found:
     line: str
 
 
-def find(leases: Sequence[Lease], pods: Sequence[Pod], *, now: datetime | None, everything: bool) -> list[Found]:
+def find(
+    leases: Sequence[Lease], pods: Sequence[Pod], *, now: datetime | None, everything: bool, is_paid: bool = True
+) -> list[Found]:
     """Pods of the journal, then those of our names that the journal does not know.
 
     A pod of our name that is still within the deadline it carries may be another machine's, at work: it is shown, and
@@ -41,9 +43,10 @@ def find(leases: Sequence[Lease], pods: Sequence[Pod], *, now: datetime | None, 
 
     Args:
         now: None when the cloud could not be asked.
+        is_paid: False on the embedded cloud, whose prices only rehearse the limits.
     """
     living = [pod for pod in pods if pod.is_alive]
-    found = [_of_journal(lease, living, now=now) for lease in leases]
+    found = [_of_journal(lease, living, now=now, is_paid=is_paid) for lease in leases]
     known = {one.pod.id for one in found if one.pod is not None}
     strays = [pod for pod in living if pod.id not in known and is_ours(pod.name)]
     if now is not None:
@@ -51,7 +54,7 @@ def find(leases: Sequence[Lease], pods: Sequence[Pod], *, now: datetime | None, 
     return found
 
 
-def _of_journal(lease: Lease, living: Sequence[Pod], *, now: datetime | None) -> Found:
+def _of_journal(lease: Lease, living: Sequence[Pod], *, now: datetime | None, is_paid: bool) -> Found:
     pod = next((pod for pod in living if pod.id == lease.pod_id or pod.name == lease.name), None)
     price = pod.cost_usd_h if pod is not None and pod.cost_usd_h is not None else lease.cost_usd_h or 0.0
     words = [lease.pod_id or "(id unknown)", lease.name, f"{lease.job} of run {lease.run}"]
@@ -60,8 +63,9 @@ def _of_journal(lease: Lease, living: Sequence[Pod], *, now: datetime | None) ->
     else:
         age = now - lease.requested_at
         words.append("not listed; not proven gone" if pod is None else f"{pod.status} for {_text(age)}")
-        words.append(f"about {price * age.total_seconds() / 3600:.2f} USD")
-    return Found(lease=lease, pod=pod, is_to_end=True, line="  ".join([*words, f"{price:.2f} USD/h"]))
+        words += [f"about {price * age.total_seconds() / 3600:.2f} USD"] if is_paid else []
+    words.append(f"{price:.2f} USD/h" if is_paid else "costs nothing")
+    return Found(lease=lease, pod=pod, is_to_end=True, line="  ".join(words))
 
 
 def _by_name(pod: Pod, *, now: datetime, everything: bool) -> Found:

@@ -152,6 +152,8 @@ async def test_what_a_local_run_left_is_ended_without_a_key_and_without_naming_i
     assert await account.run("reap", "--yes") == 0
     said = capsys.readouterr()
     assert "1 of 1 are gone" in said.out
+    assert "costs nothing" in said.out
+    assert "USD" not in said.out
     assert "RUNPOD_API_KEY" not in said.err
 
 
