@@ -104,7 +104,7 @@ class RunPodApi:
         self._settings = settings
         self._base_url = base_url
         self._streams = LogStreams()
-        self._shelf = Shelf(clock)
+        self._shelf = Shelf(clock, registries_in_use=self._registries_in_use)
 
     def routes(self) -> list[web.RouteDef]:
         table: list[tuple[str, str, Handler]] = [
@@ -145,6 +145,7 @@ class RunPodApi:
         require_account(request)
         with _as_problem():
             wish = read_pod_request(self._shelf.expanded(await read_object(request)), volumes=self._shelf.volumes)
+            self._check_registry(wish)
         quirks = quirks_of(request)
         usd_h = self._price(wish) * quirks.cost_factor
         if self._balance() < usd_h:
@@ -182,6 +183,8 @@ class RunPodApi:
             raise Problem(404, "pod not found")
         with _as_problem():
             changed = read_pod_changes(body, pod.request)
+        if "registry" in body:
+            self._check_registry(changed)
         self._host.edit(pod, changed, locked=body.get("locked"))
         return json_response(self._document(pod, quirks_of(request)))
 
@@ -306,6 +309,13 @@ class RunPodApi:
     async def retired(self, _: web.Request) -> web.Response:
         body = {"error": "REST API v1 has been retired; use https://api.runpod.io/v2", "status": 410}
         return json_response(body, status=410, headers={"Sunset": V1_SUNSET})
+
+    def _registries_in_use(self) -> set[str]:
+        return {pod.request.registry for pod in self._host.pods() if pod.request.registry and not pod.is_ended}
+
+    def _check_registry(self, wish: PodRequest) -> None:
+        if wish.registry and wish.registry not in self._shelf.registries:
+            raise Problem(404, "resource not found")
 
     def _price(self, wish: PodRequest) -> float:
         """USD an hour of the whole pod; refuses what is not in stock, in the words used for a lack of machines."""

@@ -25,6 +25,9 @@ from runner.local.web_kit import JSON_ERRORS, bearer_token, json_response
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 MAX_BODY_BYTES = 102_400
+MAX_EXACT = 2**53
+# Announced for early 2027; no day was given.
+GRAPHQL_SUNSET = "Mon, 01 Feb 2027 00:00:00 GMT"
 
 _log = logging.getLogger(__name__)
 
@@ -165,12 +168,24 @@ async def read_object(request: web.Request) -> dict[str, Any]:
     # Not every request says how long it is.
     check_size(len(content))
     try:
-        body = msgspec.json.decode(content)
-    except JSON_ERRORS as exc:
+        body = _with_integers(msgspec.json.decode(content))
+    except (*JSON_ERRORS, RecursionError) as exc:
         raise Problem(400, "request body is not valid JSON") from exc
     if not isinstance(body, dict):
         raise Problem(422, "Request validation failed.", errors=["$: want object"])
     return body
+
+
+def _with_integers(value: Any) -> Any:
+    """The same value with whole numbers as integers however they are written: to JSON Schema `20.0` is one too."""
+    match value:
+        case dict():
+            return {key: _with_integers(inner) for key, inner in value.items()}
+        case list():
+            return [_with_integers(inner) for inner in value]
+        case float() if value.is_integer() and abs(value) < MAX_EXACT:
+            return int(value)
+    return value
 
 
 @dataclass(frozen=True)
@@ -236,6 +251,8 @@ async def admit_callers(request: web.Request, handler: Handler) -> web.StreamRes
 async def put_headers(request: web.Request, response: web.StreamResponse) -> None:
     """The request id on every answer, and the quota on those to a known caller."""
     response.headers.setdefault("x-request-id", request.get(REQUEST_ID, uuid.uuid4().hex))
+    if request.path.endswith("/graphql"):
+        response.headers.setdefault("Sunset", GRAPHQL_SUNSET)
     if CALLER in request:
         edge = request.app[EDGE]
         for name, value in edge.limit.headers(edge.clock.now()).items():

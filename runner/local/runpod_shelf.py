@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import msgspec
@@ -60,8 +60,9 @@ _ECR = re.compile(
 class Shelf:
     """The records of one account, and the routes to them. Passwords are taken and never given out."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, registries_in_use: Callable[[], Container[str]] = tuple) -> None:
         self._clock = clock
+        self._registries_in_use = registries_in_use
         self._numbers = itertools.count(1)
         self.templates: dict[str, Record] = {}
         self.volumes: dict[str, Record] = {}
@@ -88,7 +89,7 @@ class Shelf:
             ("POST", "/v2/registries/delegations", self.create_delegation),
             ("DELETE", "/v2/registries/delegations/{id}", self._delete(self.delegations)),
             ("GET", _REGISTRY, self._get(self.registries)),
-            ("DELETE", _REGISTRY, self._delete(self.registries)),
+            ("DELETE", _REGISTRY, self.delete_registry),
             ("GET", "/v2/account/ssh-keys", self.get_keys),
             ("PUT", "/v2/account/ssh-keys", self.put_keys),
         ]
@@ -162,6 +163,18 @@ class Shelf:
         record = {"id": self._id("reg"), "name": body["name"]}
         self.registries[record["id"]] = record
         return json_response(record, status=201)
+
+    async def delete_registry(self, request: web.Request) -> web.Response:
+        """A credential that a pod pulls its image with stays; templates only lose what they say of it."""
+        require_account(request)
+        found = str(_found(self.registries, request)["id"])
+        if found in self._registries_in_use():
+            raise Problem(400, "registry credential is in use by a pod")
+        del self.registries[found]
+        for template in self.templates.values():
+            if template["registry"] == found:
+                template["registry"] = None
+        return web.Response(status=204)
 
     async def create_delegation(self, request: web.Request) -> web.Response:
         body = await _read(request, CREATE_DELEGATION)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from email.utils import parsedate_to_datetime
+
 import pytest
 
 from runner.local.faults import CAPACITY, parse_rules
@@ -328,3 +330,48 @@ async def test_an_empty_entry_of_a_list_is_none_of_its_choices(runpod, query):
 async def test_a_path_allows_only_what_it_serves(runpod):
     assert (await runpod("PATCH", "/registries/delegations")).headers["Allow"] == "GET,POST"
     assert (await runpod("PATCH", "/registries/other")).headers["Allow"] == "DELETE,GET"
+
+
+async def test_a_pod_with_an_unknown_registry_credential_is_refused(runpod):
+    for registry in ("reg_unknown", "0"):
+        answer = await runpod("POST", "/pods", json={**WISH, "registry": registry})
+        assert (answer.status, answer.body["detail"]) == (404, "resource not found")
+    pod = await created(runpod, WISH, registry=None)
+    answer = await runpod("PATCH", f"/pods/{pod['id']}", json={"registry": "reg_unknown"})
+    assert answer.status == 404
+    assert (await runpod("GET", f"/pods/{pod['id']}")).body["registry"] is None
+
+
+async def test_a_registry_credential_in_use_stays_and_a_free_one_takes_its_templates_with_it(runpod):
+    made = (await runpod("POST", "/registries", json={"name": "r", "username": "u", "password": "p"})).body["id"]
+    template = (await runpod("POST", "/templates", json={"name": "t", "image": "i", "registry": made})).body["id"]
+    pod = await created(runpod, WISH, registry=made)
+    assert pod["registry"] == made
+    assert (await runpod("DELETE", f"/registries/{made}")).status == 400
+    await runpod("PATCH", f"/pods/{pod['id']}", json={"registry": None})
+    assert (await runpod("DELETE", f"/registries/{made}")).status == 204
+    assert (await runpod("GET", f"/templates/{template}")).body["registry"] is None
+
+
+async def test_a_whole_number_is_an_integer_however_it_is_written(runpod):
+    body = '{"name": "t", "image": "i", "disk": 20.0, "gpu": {"id": "NVIDIA RTX A4000", "count": 1.0}}'
+    answer = await runpod("POST", "/pods", data=body)
+    assert answer.status == 201, answer.text
+    assert '"disk":20,' in answer.text
+    assert answer.body["gpu"]["count"] == 1
+    for odd in ("20.5", "1e300", "true"):
+        assert (await runpod("POST", "/pods", data=body.replace("20.0", odd))).status == 422, odd
+
+
+async def test_a_body_that_is_nested_without_end_is_no_json_for_us(runpod):
+    answer = await runpod("POST", "/pods", data="[" * 900 + "]" * 900)
+    assert answer.status in (400, 422)
+
+
+async def test_graphql_says_on_every_answer_that_it_will_be_retired(runpod, cloud):
+    graphql = runpod.with_headers(**runpod.headers)
+    graphql.base = cloud.endpoints.runpod_graphql_url
+    for query in ("query { myself { clientBalance } }", "query { nothing }"):
+        answer = await graphql("POST", "", json={"query": query})
+        assert parsedate_to_datetime(answer.headers["Sunset"]).year == 2027
+    assert "Sunset" not in (await runpod("GET", "/pods")).headers
