@@ -57,3 +57,15 @@ def test_a_leak_at_the_end_of_another_command_is_told_by_its_exit_code_too(local
 
     monkeypatch.setattr("runner.store.store.Store.open", leaks)
     assert runspec("reap").code == 6
+
+
+def test_a_bug_that_leaves_a_pod_unproven_is_told_by_its_exit_code_too(local, runspec, monkeypatch, tmp_path):
+    async def breaks(*_: object, **__: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr("runner.engine.lease.end_pod", breaks)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    said = runspec("run", "specs/quick.yaml", "--progress", "none")
+    assert said.code == 6
+    assert "this is a bug in runspec" in said.err
+    assert "pods may still be billed: training-" in said.err
