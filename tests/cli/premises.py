@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,13 @@ PHASE = f"""\
 runspec-phase: 1
 name: quick
 title: A training of a second
+vars: {{last: {STEPS}}}
 steps:
   - {{deploy: template, title: Deploy}}
   - {{wait: {{log: Training started}}, title: It starts, timeout: 1m}}
-  - {{wait: {{log: 'Step {STEPS}/'}}, title: It goes on, timeout: 1m}}
+  - {{wait: {{log: 'Step ${{vars.last}}/'}}, title: It goes on, timeout: 1m}}
 success:
-  - {{id: trains, title: It trains, expect: {{log: 'Step {STEPS}/'}}}}
+  - {{id: trains, title: It trains, expect: {{log: 'Step ${{vars.last}}/'}}}}
 """
 
 
@@ -113,6 +114,15 @@ class Premises:
         """The names of the pods that cost money."""
         return [pod.request.name for pod in self.cloud.pods.pods() if not pod.is_ended]
 
+    def processes(self) -> dict[int, bytes]:
+        """The processes that work below the workshop's folder, by id, with their command lines."""
+        found = {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if (entry / "cwd").readlink().is_relative_to(self.workshop.folder):
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes()
+        return found
+
     @asynccontextmanager
     async def started(
         self, *args: str, env: Mapping[str, str] | None = None
@@ -173,4 +183,9 @@ async def open_premises(folder: Path, *faults: Rule) -> AsyncIterator[Premises]:
             return pod
 
         cloud.pods.create = noted  # type: ignore[method-assign]
-        yield premises
+        try:
+            yield premises
+        finally:
+            for pid in premises.processes():  # such as a watchdog that looks on for a while
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)

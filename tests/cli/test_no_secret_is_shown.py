@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
-import signal
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -70,22 +68,14 @@ def final_errors(text: str) -> list[Rule]:
     ]
 
 
-def command_lines(folder: Path) -> Iterator[tuple[int, bytes]]:
-    """The processes that work below a folder."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if (entry / "cwd").readlink().is_relative_to(folder):
-                yield int(entry.name), (entry / "cmdline").read_bytes()
-
-
 @asynccontextmanager
-async def listing_processes(folder: Path) -> AsyncIterator[set[bytes]]:
-    """The command lines of all processes that come and go in the meantime; those that are left are ended."""
+async def listing_processes(premises: Premises) -> AsyncIterator[set[bytes]]:
+    """The command lines of all processes that come and go in the meantime."""
     seen: set[bytes] = set()
 
     async def look() -> None:
         while True:
-            seen.update(line for _, line in command_lines(folder))
+            seen.update(premises.processes().values())
             await asyncio.sleep(0.05)
 
     looking = asyncio.create_task(look())
@@ -93,9 +83,6 @@ async def listing_processes(folder: Path) -> AsyncIterator[set[bytes]]:
         yield seen
     finally:
         looking.cancel()
-        for pid, _ in command_lines(folder):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
 
 
 async def said_by(premises: Premises, *commands: Sequence[str], env: Mapping[str, str]) -> dict[str, bytes]:
@@ -150,7 +137,7 @@ def files(folder: Path, *, without: str) -> dict[str, bytes]:
 
 async def test_no_planted_secret_is_to_be_read_anywhere_after_everything_was_run(tmp_path):
     (tmp_path / "tmp").mkdir()
-    async with open_premises(tmp_path) as premises, listing_processes(tmp_path) as seen:
+    async with open_premises(tmp_path) as premises, listing_processes(premises) as seen:
         secrets = {**{name: premises.keys[name] for name in OWN}, **PLANTED}
         texts = await everything(premises, secrets.values(), {**PLANTED, "TMPDIR": str(tmp_path / "tmp")})
         secrets["in an address"] = IN_URL
