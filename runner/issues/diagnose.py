@@ -128,7 +128,7 @@ def _sightings(log: LogText, matcher: IssueMatcher) -> Iterable[Sighting]:
         if line.start == last or _is_source(line.text):
             continue
         last = line.start
-        rule = matcher.match(line.text)
+        rule = matcher.fit(line.text)
         if rule is not None:
             row = line.number - 1
             begin = short.text.rfind("\n", 0, place) + 1
@@ -333,7 +333,7 @@ def _telemetry(case: _Case) -> list[Sighting]:
         line = case.posts[kind].lost
         if line is None:
             continue
-        rule = case.matcher.match(line.text)
+        rule = case.matcher.fit(line.text)
         if rule is None or rule.failure_class != wanted:
             rule = case.matcher.rule(default)
         if rule is not None:

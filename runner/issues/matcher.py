@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from runner.conditions.logbook import MAX_LINE_LENGTH
 from runner.issues.catalogue import IssueRule, load_catalogue
+from runner.issues.saying import Saying, saying_of
 from runner.spec.models import KnownIssue, Method
 from runner.spec.patterns import LinePattern, PatternTooCostlyError, line_pattern
 
@@ -14,6 +15,8 @@ _DIGITS = str.maketrans("123456789", "0" * 9)
 _MOST_KINDS = 4_096
 """Kinds of lines that are remembered; a training has some dozens."""
 _RAISED = re.compile(r"(?:\w+\.)*[A-Z]\w*(?:Error|Exception): ")
+_AT_ANY_LEVEL = ("metrics_post_failed", "alert_failed", "not_learning", "pod_restarted")
+"""Figures, and what the trainer's own reporters tell, whatever level they think it has."""
 
 
 class IssueMatcher:
@@ -48,19 +51,33 @@ class IssueMatcher:
         return self._ranks_of.keys()
 
     def match(self, line: str) -> IssueRule | None:
-        """The first rule that the line fits; None for the lines that say nothing known.
+        """The first rule that a line fits for which it counts by itself; None for lines that say nothing known.
 
-        A pattern that cannot be searched in bounded time does not fit.
+        While a run goes on nothing else than the line is known, so what it says in passing, of others or as data is
+        no error. What the spec itself declares always counts.
         """
+        saying: Saying | None = None
+        for rule, pattern in self._fitting(line):
+            if rule.verdict == "expected" or rule.failure_class == "known_issue":
+                return rule
+            saying = saying or saying_of(line[:MAX_LINE_LENGTH])
+            if rule.failure_class in _AT_ANY_LEVEL or _counts(rule, pattern, saying):
+                return rule
+        return None
+
+    def fit(self, line: str) -> IssueRule | None:
+        """The first rule that the line fits, however it says it; for who knows the lines around it."""
+        return next((rule for rule, _ in self._fitting(line)), None)
+
+    def _fitting(self, line: str) -> Iterator[tuple[IssueRule, LinePattern | None]]:
+        """The rules that the line fits, in order; a pattern that cannot be searched in bounded time does not fit."""
         line = line[:MAX_LINE_LENGTH]
         for at in self._likely(line):
             rule, pattern = self.rules[at], self._patterns[at]
             if rule.is_harmless and _RAISED.match(line):
                 continue  # an exception may advise the very setting that a warning is about
-            is_there = not rule.contains or any(text in line for text in rule.contains)
-            if is_there and (pattern is None or _fits(pattern, line)):
-                return rule
-        return None
+            if _is_in(rule, pattern, line):
+                yield rule, pattern
 
     def _likely(self, line: str) -> Sequence[int]:
         """Ranks of the rules whose texts the line may contain; lines that differ in digits are looked at once."""
@@ -81,7 +98,7 @@ class IssueMatcher:
             pattern = self._patterns[at]
             if pattern is None or _fits(pattern, message):
                 return self.rules[at]
-        return self.match(message)
+        return self.fit(message)
 
     def rule(self, issue_id: str) -> IssueRule | None:
         """The rule with this id; the spec's own wins."""
@@ -101,6 +118,20 @@ class IssueMatcher:
 def _rank(rule: IssueRule) -> tuple[bool, bool, bool]:
     is_telemetry = rule.failure_class in ("metrics_post_failed", "alert_failed", "alerts_missing")
     return rule.generic, is_telemetry, rule.verdict != "error"
+
+
+def _counts(rule: IssueRule, pattern: LinePattern | None, saying: Saying) -> bool:
+    """A rule holds for what a line says, not only for what it mentions."""
+    is_of_rows = rule.failure_class.startswith("dataset")  # what is wrong with a row may be said of that row
+    if saying.is_in_passing or (saying.is_of_a_row and not is_of_rows):
+        return False
+    unquoted = saying.unquoted
+    return unquoted is None or _is_in(rule, pattern, unquoted)
+
+
+def _is_in(rule: IssueRule, pattern: LinePattern | None, text: str) -> bool:
+    is_there = not rule.contains or any(part in text for part in rule.contains)
+    return is_there and (pattern is None or _fits(pattern, text))
 
 
 def _fits(pattern: LinePattern, line: str) -> bool:

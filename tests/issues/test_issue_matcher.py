@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -246,3 +247,51 @@ def test_what_healthy_pods_write_stops_no_run(line):
 def test_what_a_spec_expects_may_be_an_exception():
     own = KnownIssue(id="own", log="KeyError: 'chosen'", verdict="expected", because="we know")
     assert IssueMatcher((own,)).match("KeyError: 'chosen'").id == "own"
+
+
+@pytest.mark.parametrize("line", (Path(__file__).parent / "harmless.txt").read_text().splitlines())
+def test_no_harmless_line_is_an_error_while_the_run_goes_on(line):
+    found = IssueMatcher().match(line)
+    assert found is None or found.verdict == "expected", found
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB.",
+        "RuntimeError: CUDA out of memory. Tried to allocate 20.00 MiB.",
+        "[rank0]: torch.OutOfMemoryError: CUDA out of memory.",
+        "   torch.cuda.OutOfMemoryError: CUDA out of memory.",
+        "INFO worker: torch.OutOfMemoryError: CUDA out of memory.",
+        "ERROR: CUDA out of memory",
+        "ERROR:__main__:RuntimeError: CUDA out of memory",
+        "2026-03-01 10:00:01,000 - trainer - ERROR - CUDA out of memory",
+        "2026-03-01 10:00:01,000 INFO trainer: Training failed: CUDA out of memory",
+        "\u2717 ERROR: CUDA out of memory",
+        '{"level": "error", "msg": "CUDA out of memory"}',
+        '{"msg": "RuntimeError: CUDA out of memory"}',
+        'time="2026-03-01T10:00:01Z" level=error msg="CUDA out of memory"',
+        "CUDA out of memory. Tried to allocate 2.00 GiB",
+    ],
+)
+def test_error_counts_in_whatever_way_it_is_logged(line):
+    assert IssueMatcher().match(line).id == "oom-cuda"
+
+
+def test_wrong_row_may_be_told_by_its_number():
+    assert IssueMatcher().match("Row 3: missing required column 'chosen'").failure_class == "dataset_wrong_format"
+
+
+def test_what_a_spec_declares_counts_at_every_level():
+    own = KnownIssue(id="own", log="CUDA is not available", verdict="error", because="we need it")
+    assert IssueMatcher((own,)).match("INFO trainer: CUDA is not available, training on the CPU").id == "own"
+
+
+@pytest.mark.parametrize(
+    "line", ["'" * 3_900, ": " * 1_950, "[a]: " * 780, "1" * 3_900, "level=a msg=" * 320, "KeyError: '" * 350]
+)
+def test_line_that_nobody_writes_takes_no_time(line):
+    matcher = IssueMatcher()
+    begun = time.process_time()
+    matcher.match(f"{line[:3_960]} CUDA out of memory")
+    assert time.process_time() - begun < 0.5
