@@ -77,6 +77,7 @@ class Comparison:
 
     Attributes:
         measures: those that any job reported.
+        unreported: those that jobs of these methods could have reported, and none did.
         has_intervals: intervals and tests were computed.
     """
 
@@ -85,6 +86,7 @@ class Comparison:
     target: Target
     groups: tuple[Group, ...]
     measures: tuple[Measure, ...]
+    unreported: tuple[Measure, ...]
     pairs: tuple[Pair, ...]
     outliers: tuple[Outlier, ...]
     failures: tuple[Failures, ...]
@@ -161,12 +163,20 @@ def compare(groups: Sequence[Sequence[JobReport]], *, with_intervals: bool = Tru
         target=first.target,
         groups=tuple(made),
         measures=tuple(one for one in MEASURES if one.name in reported),
+        unreported=tuple(_unreported(made)),
         pairs=tuple(_pairs(made)) if with_intervals else (),
         outliers=tuple(_outliers(made)),
         failures=tuple(_failures(jobs)),
         pattern=_pattern(jobs),
         has_intervals=with_intervals and has_scipy(),
     )
+
+
+def _unreported(groups: Sequence[Group]) -> Iterable[Measure]:
+    for each in MEASURES:
+        able = [group for group in groups if not each.methods or group.method in each.methods]
+        if able and not any(each.name in group.summaries for group in groups):
+            yield each
 
 
 def _group(jobs: Sequence[JobReport], *, with_intervals: bool) -> Group:

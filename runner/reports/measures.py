@@ -22,6 +22,7 @@ class Measure:
     Attributes:
         is_result: it says how well the training went; the others say what it took.
         is_comparable: means the same for every method; a loss does not.
+        methods: only these can have it; empty for all.
     """
 
     name: str
@@ -29,16 +30,19 @@ class Measure:
     unit: str = ""
     is_result: bool = False
     is_comparable: bool = True
+    methods: tuple[str, ...] = ()
 
 
 MEASURES = (
     Measure("final_loss", "Final loss", is_result=True, is_comparable=False),
-    Measure("reward_margin", "Reward margin", is_result=True),
+    Measure("reward_margin", "Reward margin", is_result=True, methods=("dpo", "orpo")),
+    Measure("reward", "Mean reward", is_result=True, methods=("rlhf",)),
     Measure("steps_per_s", "Steps", "1/s"),
     Measure("tokens_per_s", "Tokens", "1/s"),
     Measure("first_step_s", "First step after", "s"),
     Measure("wall_s", "Whole job", "s"),
     Measure("peak_memory_gb", "Peak GPU memory", "GB"),
+    Measure("process_memory_gb", "Peak process memory", "GB"),
     Measure("cost_usd", "Cost", "$"),
 )
 
@@ -52,7 +56,7 @@ def measure(events: Sequence[AnyEvent], *, elapsed_s: float, cost_usd: float) ->
     """
     values, times = _points(events)
     losses = _numbers(values.get("train_loss", {}))
-    margins = _numbers(values.get("reward_margin", {}))
+    margins, rewards = (_numbers(values.get(name, {})) for name in ("reward_margin", "reward_mean"))
     tokens = _numbers(values.get("tokens_per_second", {})) or _rates(values.get("num_tokens", {}), times)
     memory = [
         value
@@ -62,11 +66,13 @@ def measure(events: Sequence[AnyEvent], *, elapsed_s: float, cost_usd: float) ->
     found: dict[str, float | None] = {
         "final_loss": median(losses[-LAST_POINTS:]) if losses else None,
         "reward_margin": median(margins[-LAST_POINTS:]) if margins else None,
+        "reward": median(rewards[-LAST_POINTS:]) if rewards else None,
         "steps_per_s": _steps_per_s(times),
         "tokens_per_s": median(tokens) if tokens else None,
         "first_step_s": _first_step_s(events, times),
         "wall_s": elapsed_s or None,
         "peak_memory_gb": max(memory, default=None),
+        "process_memory_gb": max(_numbers(values.get("process_memory_peak_gb", {})), default=None),
         "cost_usd": cost_usd,
     }
     return {name: value for name, value in found.items() if value is not None and math.isfinite(value)}

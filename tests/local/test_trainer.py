@@ -25,6 +25,7 @@ from runner.local.trainer import metrics, reporter
 from runner.local.trainer.examples import FEWEST_PAIRS, Example, preference_pairs
 from runner.local.trainer.lab_http import Answer
 from runner.local.trainer.reporter import Job, Reporter
+from runner.local.trainer.throughput import TokenCount
 from runner.local.trainer_bundle import bundle
 
 COLOURS = {"apple": "red", "sea": "blue", "tree": "green", "sun": "yellow", "coal": "black", "snow": "white"}
@@ -297,6 +298,26 @@ def test_loss_trend_compares_the_halves_of_the_last_ten(losses: list[float], tre
     assert metrics.loss_trend(losses) == trend
 
 
+def test_only_tokens_that_the_model_learns_from_are_counted() -> None:
+    import torch
+
+    class Model(torch.nn.Module):
+        def forward(self, **_inputs: Any) -> None: ...
+
+    model, tokens = Model(), TokenCount()
+    tokens.watch(model)
+    ids, mask = torch.zeros(2, 5, dtype=torch.long), torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
+    model(input_ids=ids, attention_mask=mask)
+    assert tokens.total == 8
+    model(input_ids=ids)
+    assert tokens.total == 18
+    with torch.no_grad():
+        model(input_ids=ids)
+    model.eval()
+    model(input_ids=ids)
+    assert tokens.total == 18
+
+
 def test_preference_pairs_come_from_ratings_of_the_same_prompt() -> None:
     examples = [Example("q", "good", 1.0), Example("q", "bad", 0.2), Example("r", "x", 0.5)]
     pairs, source = preference_pairs([], examples)
@@ -418,6 +439,21 @@ def test_preference_training_reports_margins_that_grow(lab: Lab, runs: dict[str,
     assert f"[{method.upper()}] Loaded 33 real preference pairs" in run.log
     assert (run.output / f"{method}_model" / "adapter_model.safetensors").is_file()
     assert (run.output / f"{method}_model" / "merged_model").is_dir() == (method == "dpo")
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("method", ["sft", "dpo", "orpo", "rlhf"])
+def test_every_method_reports_tokens_a_second_and_its_memory(
+    lab: Lab, runs: dict[str, Future[Run]], method: str
+) -> None:
+    run = runs[method].result()
+    assert run.code == 0, run.log
+    first, *others = lab.metrics[method]
+    assert first["tokens_per_second"] is None
+    assert all(0 < point["tokens_per_second"] < 1e7 for point in others)
+    peaks = lab.values(method, "process_memory_peak_gb")
+    assert peaks == sorted(peaks)
+    assert 0.1 < peaks[-1] < 32
 
 
 @pytest.mark.training

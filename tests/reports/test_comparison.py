@@ -74,6 +74,25 @@ def test_the_comparison_reads_as_agreed(golden):
         golden(files[f"charts/{name}.svg"], HERE / "golden" / f"{name}.svg")
 
 
+def test_what_no_job_reported_is_said_and_what_no_method_here_has_is_not():
+    sft = run_of(batch("sft_standard", FIVE))
+    text = comparison_files(compare_runs([sft]), [sft])["COMPARISON.md"]
+    assert "Not reported by any job: Tokens, 1/s; Peak GPU memory, GB; Peak process memory, GB." in text
+    full = {"tokens_per_second": 900.0, "gpu_memory_reserved_gb": 6.5, "process_memory_peak_gb": 1.5}
+    sft = run_of(batch("sft_standard", FIVE, **full))
+    text = comparison_files(compare_runs([sft]), [sft])["COMPARISON.md"]
+    assert "Not reported" not in text
+    row = next(line for line in text.splitlines() if line.startswith("| `sft_standard` | 5 of 5"))
+    assert all(f"| {shown} (" in row for shown in ("900", "6.50", "1.50")), row
+
+
+def test_rewards_of_rlhf_are_compared():
+    rlhf = run_of(batch("rlhf_standard", FIVE, reward_mean=0.75))
+    found = compare_runs([rlhf])
+    assert "reward" in {one.name for one in found.measures}
+    assert found.groups[0].summaries["reward"].median == 0.75
+
+
 def test_every_chart_is_sound_and_says_its_finding():
     for name, text in comparison_files(compare_runs([BATCH]), [BATCH]).items():
         if name.endswith(".svg"):

@@ -16,6 +16,7 @@ from .metrics import EXTRA_FIELDS, LOGGING_STEPS, BestEval, finite, loss_trend, 
 from .recipe import Recipe
 from .reporter import Reporter
 from .stopping import Terminated
+from .throughput import TokenCount, peak_memory_gb
 
 
 class MetricsCallback:
@@ -32,6 +33,7 @@ class MetricsCallback:
         self.last: Mapping[str, Any] = {}
         self.losses: list[float] = []
         self.best = BestEval()
+        self.tokens = TokenCount()
         self.began = time.monotonic()
         self.printed = self.began
         self.print_every_s = float(os.environ.get("CONSOLE_LOG_INTERVAL") or 5)
@@ -41,7 +43,9 @@ class MetricsCallback:
             raise AttributeError(name)
         return lambda *_args, **_kwargs: None
 
-    def on_train_begin(self, _args: Any, state: Any, _control: Any, **_kwargs: Any) -> None:
+    def on_train_begin(self, _args: Any, state: Any, _control: Any, model: Any = None, **_kwargs: Any) -> None:
+        if model is not None:
+            self.tokens.watch(model)
         self.began = self.printed = time.monotonic()
         if self.reporter.cloud_mode:
             url = self.reporter.job.metrics_url
@@ -108,6 +112,7 @@ class MetricsCallback:
             "grad_norm": finite(self.last.get("grad_norm")),
             # Named by the product; what it holds is optimizer steps a second since the start.
             "samples_per_second": finite(state.global_step / elapsed_s, 4) if elapsed_s else None,
+            "tokens_per_second": finite(self.tokens.total / elapsed_s, 1) if self.tokens.total else None,
             "gpu_memory_allocated_gb": None,
             "gpu_memory_reserved_gb": None,
             "gpu_utilization_percent": None,
@@ -118,6 +123,8 @@ class MetricsCallback:
             "best_epoch": self.best.epoch,
             "best_step": self.best.step,
             "epochs_without_improvement": self.best.stale_evals,
+            # No column of the product has the memory of a process without a GPU.
+            "process_memory_peak_gb": peak_memory_gb(),
             "timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             **self.extras(),
         }

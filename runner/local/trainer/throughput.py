@@ -1,0 +1,36 @@
+"""What a training takes: tokens a second through the model, and the most memory that the process had."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from typing import Any
+
+
+class TokenCount:
+    """Counts the tokens that the model learns from; padding, and what it only generates or evaluates, is left out."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def watch(self, model: Any) -> None:
+        """Count from now on. Every method calls the model for its loss, but not every trainer counts tokens itself."""
+        self.total = 0
+        model.register_forward_pre_hook(self._count, with_kwargs=True)
+
+    def _count(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        import torch
+
+        if not (model.training and torch.is_grad_enabled()):
+            return
+        ids, mask = kwargs.get("input_ids", args[0] if args else None), kwargs.get("attention_mask")
+        if mask is not None and ids is not None and mask.shape == ids.shape:
+            self.total += int(mask.sum())
+        elif ids is not None:
+            self.total += ids.numel()
+
+
+def peak_memory_gb() -> float:
+    """The most main memory that this process ever had, in GiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**30 if sys.platform == "darwin" else 2**20), 3)
