@@ -29,7 +29,7 @@ _MOST_OF_A_KIND = 200
 _MESSAGE_LINES = 4
 """Lines of an exception's message that are looked at, its first one included."""
 _LONGEST_EVIDENCE = 1_000
-_SOFT = re.compile(r"\b(WARNING|WARN|INFO|DEBUG|warning|warn)\b|Warning:")
+_SOFT = re.compile(r"\b(WARNING|WARN|INFO|DEBUG|warning|warn)\b|Warning:|\"(?:info|debug)\"")
 _WARNING = re.compile(r"\b(WARNING|WARN)\b|\bWarning:|^\[?[Ww]arning\b")
 
 

@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.conditions.logbook import MAX_LINE_LENGTH
+from runner.issues.saying import messages_in
 
 HEAD_BYTES = 16 * 2**20
 TAIL_BYTES = 48 * 2**20
 TRACEBACK = "Traceback (most recent call last)"
 _BLOCK = 2**20
+_LOOKED_AT = 2**16
 _MOST_LOOKED_AT = 20
 _LONGEST_PREFIX = 200
 _DIGITS = str.maketrans("123456789", "0" * 9)
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_SOFT_LEVEL = re.compile(r"\"(?:level|levelname|severity|lvl)\": ?\"(?:info|debug|trace|notice|warn)", re.IGNORECASE)
+_ERROR_LEVEL = re.compile(r"\s*\[?(?:ERROR|CRITICAL|FATAL)\]?(?:: | - | \| | )")
 # What container runtimes, compose and torchrun put before a line: a stamp, a name with a bar, a rank.
 _PREFIX = re.compile(
     r"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[\d.]{0,10}(?:Z|[+-]\d\d:?\d\d)? (?:std(?:out|err) [FP] )?)?"
@@ -46,9 +50,11 @@ class LogText:
     def __init__(
         self, text: str, *, gap_at: int | None = None, gap_lines: int = 0, prefix: re.Pattern[str] | None = None
     ) -> None:
-        self.text = text.replace("\r\n", "\n")
+        head, tail = text[:gap_at].replace("\r\n", "\n"), text[len(text) if gap_at is None else gap_at :]
+        head, tail = _unwrapped(head), _unwrapped(tail.replace("\r\n", "\n"))
+        self.text = head + tail
         self._prefix = prefix or _prefix_of(self.text)
-        self._gap_at = gap_at
+        self._gap_at = None if gap_at is None else len(head)
         self._gap_lines = gap_lines
         self.note = f"{gap_lines:,} lines in the middle of this log were not read" if gap_at is not None else ""
         self._counted: tuple[int, int] = (0, 0)
@@ -178,6 +184,8 @@ def _prefix_of(text: str) -> re.Pattern[str] | None:
     A logger that has written only the first line of a traceback puts nothing before the second one.
     """
     place = text.find(TRACEBACK)
+    if place < 0:
+        return _common_to_all(text)
     for _ in range(_MOST_LOOKED_AT):
         if place < 0:
             return None
@@ -192,6 +200,33 @@ def _prefix_of(text: str) -> re.Pattern[str] | None:
                 return shape
         place = text.find(TRACEBACK, end or len(text))
     return None
+
+
+def _common_to_all(text: str) -> re.Pattern[str] | None:
+    """The white space or the level of an error before every line: what all lines have says nothing of one."""
+    rows = [row for row in text[:_LOOKED_AT].split("\n") if row.strip()]
+    if rows and all(_ERROR_LEVEL.match(row) for row in rows):
+        return _ERROR_LEVEL
+    indents = [row[: len(row) - len(row.lstrip())] for row in rows]
+    common = min(indents, key=len, default="")
+    return re.compile(re.escape(common)) if common and all(one.startswith(common) for one in indents) else None
+
+
+def _unwrapped(text: str) -> str:
+    """A log whose lines are a logger's JSON objects, as their messages.
+
+    A message of several lines stays one line of the log, as the states of a progress bar do, so that numbers stay
+    those of the file.
+    """
+    if not any(row.startswith("{") and messages_in(row) for row in text[:_LOOKED_AT].split("\n", _MOST_LOOKED_AT)):
+        return text
+    return "\n".join(_messages(row) if row.startswith("{") else row for row in text.split("\n"))
+
+
+def _messages(row: str) -> str:
+    if _SOFT_LEVEL.search(row):
+        return row  # its level is half of what it says
+    return "\n".join(messages_in(row)).replace("\r\n", "\n").strip("\n").replace("\n", "\r") or row
 
 
 def _decoded(data: bytes) -> str:

@@ -10,7 +10,8 @@ import json
 import re
 from dataclasses import dataclass, replace
 
-MESSAGE_KEYS = ("message", "msg", "log", "event", "error", "detail", "exception")
+MESSAGE_KEYS = ("message", "msg", "log", "event", "error", "detail")
+_TRACE_KEYS = ("exc_info", "exception", "traceback", "stack", "stack_trace", "stacktrace")
 _LEVEL_KEYS = ("level", "levelname", "severity", "lvl", "log.level")
 _LEVELS = "TRACE|DEBUG|INFO|NOTICE|SUCCESS|WARNING|WARN|ERROR|CRITICAL|FATAL"
 # The level stands behind stamps and at most two names: `10:00:01 - trainer - INFO - `, `[rank0]:[INFO|x.py:3] `.
@@ -99,18 +100,18 @@ def saying_of(line: str) -> Saying:
     return _of_message(line[head.end() :] if head else line, level)
 
 
-def message_in(line: str) -> str | None:
-    """The message in a logger's JSON object; None when the line is none."""
+def messages_in(line: str) -> list[str]:
+    """The message in a logger's JSON object, and the traceback that goes with it; empty when the line is none."""
     fields = _fields(line)
-    key = next((key for key in MESSAGE_KEYS if isinstance(fields.get(key), str)), None)
-    return str(fields[key]) if key else None
+    found = [fields[key] for key in MESSAGE_KEYS if isinstance(fields.get(key), str)][:1]
+    return [str(text) for text in (*found, *(fields[key] for key in _TRACE_KEYS if isinstance(fields.get(key), str)))]
 
 
 def _of_json(line: str) -> Saying | None:
-    message = message_in(line)
-    if message is None:
+    messages = messages_in(line)
+    if not messages:
         return None
-    fields = _fields(line)
+    message, fields = messages[0], _fields(line)
     level = next((str(fields[key]).upper() for key in _LEVEL_KEYS if isinstance(fields.get(key), str)), "")
     inner = saying_of(message) if not message.startswith("{") else _of_message(message, "")
     return replace(inner, level=level, fails=inner.fails or _is_error(level)) if level and not inner.level else inner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -231,3 +232,52 @@ def test_a_flood_of_lines_costs_little_and_hides_nothing():
     found = diagnose(LogText(text), exit_code=1)
     assert found.failure_class == "dataset_wrong_format"
     assert time.process_time() - begun < 3
+
+
+def as_json_lines(text, **fields):
+    return "\n".join(json.dumps({**fields, "msg": line}) for line in text.splitlines())
+
+
+def as_docker(text):
+    return "\n".join(json.dumps({"log": f"{line}\n", "stream": "stderr"}) for line in text.splitlines())
+
+
+def as_one_record(text):
+    return json.dumps({"level": "error", "msg": "Training failed", "exc_info": text})
+
+
+def as_one_message(text):
+    return json.dumps({"severity": "ERROR", "message": text})
+
+
+WRAPPED = [
+    as_json_lines,
+    as_docker,
+    as_one_record,
+    as_one_message,
+    lambda text: as_json_lines(text, level="error"),
+    lambda text: "\n".join(f"    {line}" for line in text.splitlines()),
+    lambda text: "\n".join(f"ERROR: {line}" for line in text.splitlines()),
+]
+
+
+@pytest.mark.parametrize("wrap", WRAPPED)
+@pytest.mark.parametrize(
+    "message", ["torch.OutOfMemoryError: CUDA out of memory.", "KeyError: 'chosen'", "StopIteration"]
+)
+def test_error_in_a_wrapped_log_keeps_its_class(wrap, message):
+    for text in (samples.STARTED + samples.STEPS + samples.traceback(message), samples.traceback(message), message):
+        expected = diagnose(LogText(text), exit_code=1)
+        found = diagnose(LogText(f"{wrap(text)}\n"), exit_code=1)
+        assert (found.failure_class, found.issue) == (expected.failure_class, expected.issue), (wrap(text), found)
+
+
+@pytest.mark.parametrize("wrap", WRAPPED[:2])
+def test_healthy_wrapped_log_stays_healthy(wrap):
+    assert diagnose(LogText(wrap(samples.WELL)), exit_code=0).failure_class == "healthy"
+
+
+def test_what_a_json_logger_informs_of_is_no_error():
+    line = '{"level": "info", "msg": "No GPU found, training on the CPU"}\n'
+    found = diagnose(LogText(line + as_json_lines(samples.WELL, level="info")))
+    assert found.failure_class in ("healthy", "healthy_with_warnings"), found
