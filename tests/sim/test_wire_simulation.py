@@ -103,7 +103,30 @@ def test_logs_that_cannot_be_had_are_no_verdict_on_the_template():
     assert [(job.outcome, job.failure_class) for job in report.finished] == [
         (Outcome.UNKNOWN, FailureClass.NO_EVIDENCE)
     ]
+    assert "can no longer come: the pod is gone and its job is over" in report.finished[0].reason
     assert "the log stream broke" in report.finished[0].reason
+    assert report.finished[0].elapsed_s < 600
+    assert report.exit_code == 3
+
+
+def test_no_wait_goes_on_for_minutes_when_all_that_could_end_it_is_gone():
+    for seed in range(20, 28):  # in one of them every answer about the log is lost until the pod is gone
+        report = simulate_wire(WireSchedule(seed=seed, wire={"answer lost": 0.15}, healthy=True))
+        assert report.violations == [], str(report)
+        for job in report.finished:
+            assert "within 15m" not in job.reason, f"seed {seed}: {job.reason}"
+
+
+@pytest.mark.parametrize("via", ["lab", "runpod"])
+def test_a_log_that_is_never_found_is_no_verdict_on_the_template(via):
+    body = {"title": "Not Found", "status": 404, "detail": "pod not found"}
+    rule = Rule(where="runpod GET /v2/pods/{id}/logs", what=What(status=404, body=body))
+    report = simulate_wire(WireSchedule(seed=1, via=via, healthy=True), rule)
+    assert report.violations == []
+    (finished,) = report.finished
+    assert (finished.outcome, finished.failure_class) == (Outcome.UNKNOWN, FailureClass.NO_EVIDENCE)
+    assert "not a line was had of the log" in finished.reason
+    assert finished.elapsed_s < 600
     assert report.exit_code == 3
 
 

@@ -7,7 +7,7 @@ from runner.conditions.judge import all_decided
 from runner.engine.context import JobContext, StepResult
 from runner.engine.stop import StopJob
 from runner.results import FailureClass, Finding, Outcome
-from runner.spec.conditions import Condition
+from runner.spec.conditions import AllOf, AnyOf, Condition, IssueSeen, LogMatches
 from runner.spec.scalars import format_duration
 from runner.spec.steps import WaitStep
 
@@ -28,6 +28,9 @@ async def wait_for(context: JobContext, step: WaitStep) -> StepResult:
         if result := _result_of(context, findings):
             return result
         left_s = deadline - clock.monotonic()
+        if _is_all_over(context) and all(map(_is_out_of_reach, awaited(step), findings)):
+            detail = f"can no longer come: the pod is gone and its job is over; {findings[0].observed}"
+            return StepResult(Outcome.FAILED, detail)
         if left_s <= 0:
             detail = f"expected {findings[0].expected} within {format_duration(limit)}; {findings[0].observed}"
             return StepResult(Outcome.FAILED, detail)
@@ -61,6 +64,32 @@ def _result_of(context: JobContext, findings: list[Finding]) -> StepResult | Non
     if all(finding.decided for finding in findings):
         return StepResult(Outcome.FAILED, f"can no longer come true: {findings[0].observed}")
     return None
+
+
+def _is_all_over(context: JobContext) -> bool:
+    """Nobody is left who could write a line, and whoever reads the log had time to read the last one."""
+    state, pace = context.state, context.world.pace
+    pod = state.evidence.pod
+    if pod is None or pod.state != "gone" or not state.is_job_over:
+        return False
+    over_at = max(pod.states[-1].arrival.seen_at, *(end.arrival.seen_at for end in state.evidence.ends.values()))
+    return (state.now() - over_at).total_seconds() > pace.grace_s + pace.retry_max_s
+
+
+def _is_out_of_reach(condition: Condition, finding: Finding) -> bool:
+    """Only what a pod writes could make it true."""
+    match condition:
+        case LogMatches() | IssueSeen():
+            return True
+        case AllOf():
+            return any(
+                part.truth is not True and _is_out_of_reach(inner, part)
+                for inner, part in zip(condition.all, finding.parts, strict=True)
+            )
+        case AnyOf():
+            return all(map(_is_out_of_reach, condition.any, finding.parts))
+        case _:
+            return False
 
 
 def stop_if_needed(context: JobContext) -> None:
