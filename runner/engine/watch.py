@@ -286,7 +286,7 @@ class Watch:
                     watched.log_trouble = f"the log stream broke: {exc}"
                 elif watched.pod is None:
                     watched.log_trouble = None  # it is asked for before the cloud knows of the pod
-                elif not watched.log_cursor:
+                elif not state.evidence.log.lines:
                     watched.log_trouble = watched.log_trouble or f"not a line was had of the log: {exc}"
             await clock.sleep(pause_s)
             pause_s = min(pause_s * 2, pace.retry_max_s)
