@@ -35,18 +35,19 @@ class Problem:
     lines: tuple[Line, ...]
 
 
-def problems(report: RunReport, explanations: Mapping[str, Explanation]) -> list[Problem]:
+def problems(report: RunReport, explanations: Mapping[str, Explanation], flags: str = "") -> list[Problem]:
     """What did not pass: failures before what came to no verdict, most jobs first.
 
     Args:
         explanations: by job key, as far as they are known.
+        flags: what a command needs to find the run.
     """
     groups: dict[tuple[object, ...], list[JobReport]] = {}
     for job in report.jobs:
         if job.outcome is not Outcome.PASSED or _open(job):
             groups.setdefault(_alike(job, explanations.get(job.key)), []).append(job)
     ordered = sorted(groups.values(), key=lambda jobs: (jobs[0].outcome is not Outcome.FAILED, -len(jobs)))
-    return [Problem(tuple(jobs), tuple(_lines(report, jobs, explanations.get(jobs[0].key)))) for jobs in ordered]
+    return [Problem(tuple(jobs), tuple(_lines(report, jobs, explanations.get(jobs[0].key), flags))) for jobs in ordered]
 
 
 def _open(job: JobReport) -> list[Verdict]:
@@ -63,7 +64,7 @@ def _alike(job: JobReport, why: Explanation | None) -> tuple[object, ...]:
     return job.record.phase, job.outcome, _DIGITS.sub("0", job.reason), criteria
 
 
-def _lines(report: RunReport, jobs: Sequence[JobReport], why: Explanation | None) -> Iterator[Line]:
+def _lines(report: RunReport, jobs: Sequence[JobReport], why: Explanation | None, flags: str) -> Iterator[Line]:
     job = jobs[0]
     yield Line("", f"{word(job)}  {_names(jobs)}", job.outcome, is_heading=True)
     if not job.is_judged or not _open(job) or _broke(job):
@@ -71,7 +72,7 @@ def _lines(report: RunReport, jobs: Sequence[JobReport], why: Explanation | None
     yield from _cause(why)
     yield from _criteria(job)
     command = f"runspec resume {report.run}" if job.outcome is None else f"runspec explain {report.run}"
-    yield Line("next", visible(command))
+    yield Line("next", visible(command + flags))
 
 
 def word(job: JobReport) -> str:

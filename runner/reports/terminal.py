@@ -32,24 +32,27 @@ _INDENT = 2
 _LABEL = 10
 
 
-def print_summary(report: RunReport, console: Console, explanations: Mapping[str, Explanation] | None = None) -> None:
+def print_summary(
+    report: RunReport, console: Console, explanations: Mapping[str, Explanation] | None = None, *, flags: str = ""
+) -> None:
     """Print the result of a run; the last line is the verdict.
 
     Args:
         explanations: why jobs did not pass, by job key, as far as it is known.
+        flags: what a command needs to find the run, such as ` --state DIR`.
     """
-    for line in _warnings(report):
+    for line in _warnings(report, flags):
         _print(console, *_wrapped(console, Text(line, "red")))
     for row in _rows(report.jobs, console.width):
         _print(console, row)
-    found = problems(report, explanations or {})
+    found = problems(report, explanations or {}, flags)
     for problem in found[:MOST_PROBLEMS]:
         _print(console, Text(""))
         for each in problem.lines:
             _print_problem_line(console, each)
     if len(found) > MOST_PROBLEMS:
         rest = wording.count(len(found) - MOST_PROBLEMS, "more problem")
-        _print(console, Text(f"\n… and {rest}: runspec explain {visible(report.run)}"))
+        _print(console, Text(f"\n… and {rest}: runspec explain {visible(report.run)}{flags}"))
     for note in report.notes:
         _print(console, Text(f"note: {visible(note)}"))
     _print(console, Text(""))
@@ -111,12 +114,12 @@ def _level(report: RunReport) -> str:
     return f"on {report.target.value}"
 
 
-def _warnings(report: RunReport) -> Iterator[str]:
+def _warnings(report: RunReport, flags: str) -> Iterator[str]:
     if report.finished_at is not None and report.open_pods:
         names = ", ".join(visible(lease.name) for lease in report.open_pods[:5])
         more = f" and {len(report.open_pods) - 5} more" if len(report.open_pods) > 5 else ""
         pods = wording.count(len(report.open_pods), "pod")
-        yield f"! {pods} not proven gone and may still be billed: {names}{more}. Run: runspec reap"
+        yield f"! {pods} not proven gone and may still be billed: {names}{more}. Run: runspec reap{flags}"
 
 
 def _rows(jobs: Sequence[JobReport], width: int) -> Iterator[Text]:
