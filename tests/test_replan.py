@@ -62,7 +62,7 @@ def test_batch_jobs_have_seeds_of_their_own_on_the_same_rows(plan):
 
 def test_rlhf_jobs_tell_the_trainer_where_their_reward_comes_from(plan):
     job = next(job for job in plan.jobs if job.spec.name == "rlhf_standard")
-    assert job.config["training"]["reward"] == {"function": "lexical"}
+    assert job.config["training"]["reward"] == {"function": "keyword"}
 
 
 def test_the_same_work_is_told_from_other_work(plan, started):
