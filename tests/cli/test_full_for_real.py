@@ -18,7 +18,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 
 @pytest.fixture(scope="module")
 def said(home: Workshop) -> Said:
-    return home.process("specs/orpo.yaml", "--phase", "full", "--set", "rows=100", "--doc", "none", timeout_s=170)
+    return home.process("specs/orpo.yaml", "--phase", "full", "--set", "rows=100", "--doc", "none")
 
 
 @pytest.fixture(scope="module")

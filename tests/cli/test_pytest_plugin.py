@@ -8,13 +8,15 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.cli.workshop import PATIENCE_S
+
 
 @pytest.fixture
 def pytest_in(workshop):
     def run(*args: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:asyncio", *args]
         return subprocess.run(
-            command, cwd=workshop.folder, env=workshop.environment(), capture_output=True, text=True, timeout=90
+            command, cwd=workshop.folder, env=workshop.environment(), capture_output=True, text=True, timeout=PATIENCE_S
         )
 
     return run

@@ -60,7 +60,7 @@ def execute(deed: Command, workshop: Workshop, shelf: Path) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert ran.returncode == deed.code, f"`{deed.line}` ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}"
     return ran.stdout + ran.stderr

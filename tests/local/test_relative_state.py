@@ -29,7 +29,7 @@ async def test_pod_finds_its_workspace_below_a_relative_folder(tmp_path, monkeyp
         ):
             pod_id = (await answer.json())["id"]
         log = tmp_path / "state" / "logs" / f"{pod_id}.log"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while "exited with code" not in log.read_text():  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert f"at home in {tmp_path / 'state' / 'pods' / pod_id / 'workspace'}" in log.read_text()

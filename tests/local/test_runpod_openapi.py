@@ -77,5 +77,5 @@ def test_the_embedded_runpod_answers_as_its_document_says(case, endpoints):
         base_url=endpoints.runpod_url.removesuffix("/v2"),
         headers={"Authorization": f"Bearer {endpoints.runpod_api_key}"},
         checks=CHECKS,
-        timeout=10,
+        timeout=60,
     )

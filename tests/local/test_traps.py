@@ -335,7 +335,7 @@ async def test_t02_bootstrap_with_open_placeholders_ticks_and_starts_no_trainer(
         bearer = {"Authorization": f"Bearer {cloud.endpoints.runpod_api_key}"}
         log = ""
         async with (
-            asyncio.timeout(30),
+            asyncio.timeout(120),
             session.get(f"{cloud.endpoints.runpod_url}/pods/{reply['pod_id']}/logs", headers=bearer) as answer,
         ):
             while "Training failed" not in log:

@@ -101,7 +101,7 @@ async def agent(workspace: Path, outside: Outside, *argv: str, **env: str) -> As
 
 
 async def until(truth: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not truth():  # noqa: ASYNC110  it is another process that is waited for
             await asyncio.sleep(0.02)
 
