@@ -17,6 +17,7 @@ import msgspec
 from runner.cli import offers
 from runner.cli.options import parse_usd, with_document, with_progress, with_state
 from runner.cli.progress import Mode
+from runner.cli.reporting import Reports, with_reports
 from runner.errors import RunspecError
 from runner.plan import Plan
 from runner.results import AnyEvent, RunFinished, RunStarted, exit_code
@@ -38,6 +39,7 @@ NOT_OLDER = timedelta(days=2)
 @click.option("--max-fail", type=click.IntRange(1), help="Launch nothing more after so many.")
 @click.option("--max-spend", callback=parse_usd, metavar="USD", help="Another limit for the whole run, its past too.")
 @with_document
+@with_reports
 @with_progress
 @with_state
 def command(
@@ -47,12 +49,14 @@ def command(
     max_fail: int | None,
     max_spend: float | None,
     document: str,
+    reports: Reports,
     progress: Mode,
     state: Path,
 ) -> int:
     """Go on with RUN (the newest unfinished one by default); finished jobs are not repeated."""
     from runner.cli.launch import Launch
     from runner.cli.loading import check_datasets
+    from runner.cli.reporting import write_after_run
     from runner.cli.targets import check_target
     from runner.engine.run import Options
     from runner.store.store import Store
@@ -64,6 +68,8 @@ def command(
         raise RunspecError(f"run {recorded.run} went wrong on purpose ({'; '.join(plan.staged)}): start it anew")
     if not left:
         click.echo(f"run {recorded.run} is complete: all of its {len(plan.jobs)} jobs have their verdict")
+        with Store.open(state, read_only=True) as store:
+            write_after_run(store, recorded.run, reports)
         return _code_of(recorded)
     check_datasets([job for job in plan.jobs if job.key in left])
     settings = check_target(plan.target, max_spend_usd=plan.max_spend_usd, folder=plan.jobs[0].base_dir, via=plan.via)
@@ -73,7 +79,7 @@ def command(
         check_plan(plan)
     _say(recorded.run, plan, len(left))
     options = Options(parallel=parallel, max_fail=1 if exitfirst else max_fail)
-    launch = Launch(plan, options, progress, state, continued=recorded.run)
+    launch = Launch(plan, options, progress, state, continued=recorded.run, reports=reports)
     return launch.run(settings, None if document == "none" else Path(document))
 
 

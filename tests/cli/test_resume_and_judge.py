@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
+import xml.etree.ElementTree as ET
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -150,6 +153,15 @@ def test_a_run_without_anything_left_is_complete(record, runspec):
         asyncio.run(store.journal("run-1").append(*gone, durable=True))
     said = runspec("resume", "run-1", "--doc", "none")
     assert (said.code, said.out) == (0, "run run-1 is complete: all of its 2 jobs have their verdict\n")
+
+
+def test_reports_of_a_complete_run_are_written(record, runspec):
+    record()
+    said = runspec("resume", "run-1", "--doc", "none", "--report", "junit=out/junit.xml,json=out/run.json")
+    assert "run run-1 is complete" in said.out
+    suite = ET.parse("out/junit.xml").getroot()
+    assert suite.tag == "testsuites"
+    assert json.loads(Path("out/run.json").read_text())["run"] == "run-1"
 
 
 @pytest.mark.parametrize(
