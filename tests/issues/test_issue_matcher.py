@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runner.issues.matcher import IssueMatcher
+from runner.spec.loader import load_spec
 from runner.spec.models import KnownIssue, Method
 
 ANY = None
@@ -253,6 +254,17 @@ def test_what_a_spec_expects_may_be_an_exception():
 def test_no_harmless_line_is_an_error_while_the_run_goes_on(line):
     found = IssueMatcher().match(line)
     assert found is None or found.verdict == "expected", found
+
+
+@pytest.mark.parametrize(
+    "spec", sorted((Path(__file__).parents[2] / "specs").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_the_templates_own_issues_take_no_harmless_line_for_an_error(spec):
+    loaded = load_spec(spec).spec
+    matcher = IssueMatcher(extra=loaded.known_issues, method=loaded.template.method)
+    lines = (Path(__file__).parent / "harmless.txt").read_text().splitlines()
+    found = [(line, rule.id) for line in lines if (rule := matcher.match(line)) and rule.verdict != "expected"]
+    assert found == []
 
 
 @pytest.mark.parametrize(
