@@ -12,6 +12,7 @@ from runner.cli.options import with_state
 
 if TYPE_CHECKING:
     from runner.reports.compare import Comparison
+    from runner.reports.measures import Measure
 
 NO_VERDICT = 3
 
@@ -70,19 +71,24 @@ def _show(found: Comparison) -> None:
 
     from runner.cli.summary import stdout_console
     from runner.reports import wording
-    from runner.reports.comparison import head, middle
+    from runner.reports.comparison import middle
 
     console = stdout_console()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("template", no_wrap=True)
     table.add_column("passed", justify="right")
     for measure in found.measures:
-        table.add_column(head(measure).lower(), justify="right")
+        table.add_column(_head(measure), justify="right")
     for group in found.groups:
-        cells = [str(middle(group.summaries.get(measure.name))) for measure in found.measures]
+        cells = [
+            str(middle(group.summaries.get(measure.name))) if measure.is_of(group.method) else "–"
+            for measure in found.measures
+        ]
         table.add_row(group.spec, f"{group.passed} of {len(group.jobs)}", *cells)
     console.print(table)
     lines = ["", "median of each template's jobs, in brackets the range of the middle half", found.pattern]
+    if found.unreported:
+        lines.append(f"not reported by any job: {'; '.join(map(_head, found.unreported))}")
     for pair in found.pairs:
         p = f" (p = {pair.test.p:.3f})" if pair.test.p is not None else ""
         lines.append(f"{pair.one} against {pair.other}, {pair.measure.label.lower()}: {pair.test.words}{p}")
@@ -99,3 +105,8 @@ def _show(found: Comparison) -> None:
     ]
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+def _head(measure: Measure) -> str:
+    label = measure.label[0].lower() + measure.label[1:]
+    return f"{label}, {measure.unit}" if measure.unit else label

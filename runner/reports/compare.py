@@ -174,7 +174,7 @@ def compare(groups: Sequence[Sequence[JobReport]], *, with_intervals: bool = Tru
 
 def _unreported(groups: Sequence[Group]) -> Iterable[Measure]:
     for each in MEASURES:
-        able = [group for group in groups if not each.methods or group.method in each.methods]
+        able = [group for group in groups if each.is_of(group.method)]
         if able and not any(each.name in group.summaries for group in groups):
             yield each
 

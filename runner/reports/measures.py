@@ -32,6 +32,10 @@ class Measure:
     is_comparable: bool = True
     methods: tuple[str, ...] = ()
 
+    def is_of(self, method: str) -> bool:
+        """Jobs of this method can have it."""
+        return not self.methods or method in self.methods
+
 
 MEASURES = (
     Measure("final_loss", "Final loss", is_result=True, is_comparable=False),

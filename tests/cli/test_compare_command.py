@@ -28,6 +28,10 @@ async def test_the_table_and_the_tests_are_printed(recorded, runspec):
     assert said.code == 0
     assert "orpo_standard  4 of 5" in said.out
     assert "dpo_standard against orpo_standard, steps: differs (p = 0.008)" in said.out
+    assert "not reported by any job: mean reward; tokens, 1/s; peak GPU memory, GB; peak process memory, GB" in said.out
+    sft = next(line for line in said.out.splitlines() if line.startswith("sft_standard"))
+    assert "–" in sft, "supervised training has no reward margin to report"
+    assert "not reported" not in sft
     assert said.last_line == "17 jobs compared · 16 passed · rehearsed on local · run ba7c"
 
 
@@ -94,6 +98,10 @@ async def test_two_runs_with_jobs_in_common_are_compared_job_by_job(workshop, ru
 async def test_two_runs_of_other_templates_are_compared_as_batches(recorded, runspec):
     await record(recorded, fake.passing("7f3a", "rlhf_x/basic/1"))
     said = runspec("compare", "ba7c", "7f3a", "--state", str(recorded))
+    assert "not reported by any job: mean reward; tokens, 1/s; peak GPU memory, GB; peak process memory, GB" in said.out
+    sft = next(line for line in said.out.splitlines() if line.startswith("sft_standard"))
+    assert "–" in sft, "supervised training has no reward margin to report"
+    assert "not reported" not in sft
     assert said.last_line == "17 jobs compared · 16 passed · rehearsed on local · run ba7c"
 
 
