@@ -321,6 +321,13 @@ def test_only_tokens_that_the_model_learns_from_are_counted() -> None:
     assert tokens.total == 18
 
 
+def test_peak_memory_is_the_process_own_and_not_that_of_who_started_it() -> None:
+    ask = "from runner.local.trainer.throughput import peak_memory_gb; print(peak_memory_gb())"
+    parent = f"import subprocess, sys; fat = bytearray(2**29); subprocess.run([sys.executable, '-c', {ask!r}])"
+    said = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True)
+    assert 0 < float(said.stdout) < 0.4
+
+
 def test_preference_pairs_come_from_ratings_of_the_same_prompt() -> None:
     examples = [Example("q", "good", 1.0), Example("q", "bad", 0.2), Example("r", "x", 0.5)]
     pairs, source = preference_pairs([], examples)
