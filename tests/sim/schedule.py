@@ -32,6 +32,7 @@ from runner.results import (
     ModelDownloaded,
     Outcome,
     PodCreated,
+    PodGone,
     PodRequested,
     PodUnconfirmed,
     RunFinished,
@@ -420,19 +421,22 @@ class Simulation:
         if self.schedule.cap_usd is None:
             return
         running: set[str] = set()
-        spent: dict[str, float] = {}
+        spent_usd = 0.0
         for number, event in enumerate(events):
             if isinstance(event, RunStarted):
                 running = {lease.job for lease in open_leases("sim", events[:number])}
             elif isinstance(event, JobStarted):
                 running.add(event.job)
+            elif isinstance(event, PodGone):
+                # What is left of its reservation is free, also when an earlier life had made it.
+                running.discard(event.job)
+                spent_usd += event.cost_usd
             elif isinstance(event, JobFinished):
                 running.discard(event.job)
-                spent[event.job] = event.cost_usd
             # What a suspended machine could not end in time was not to be had cheaper.
             asleep_usd = self._slept_s / 3600 * sum(pod.price for pod in self.world.pods.values() if pod.job)
             reserved = len(running) * planned_jobs(1)[0].worst_case_usd
-            if sum(spent.values()) + reserved > self.schedule.cap_usd + asleep_usd + 1e-9:
+            if spent_usd + reserved > self.schedule.cap_usd + asleep_usd + 1e-9:
                 self.report.violations.append(f"I4: {len(running)} jobs run at once under {self.schedule.cap_usd} USD")
                 return
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import tempfile
+import warnings
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
@@ -293,11 +295,24 @@ def _nothing(_: str) -> Mapping[str, str]:
 
 def simulate_wire(schedule: WireSchedule, *more: Rule) -> WireReport:
     """Live one schedule through, with more faults of the servers than it has drawn."""
+    try:
+        return _live_through(schedule, more)
+    finally:
+        # aiohttp remembers the applications of a thousand handlers, and with them whole simulations.
+        web_app._cached_build_middleware.cache_clear()
+        if schedule.kills:
+            _forget_the_dead()
+
+
+def _live_through(schedule: WireSchedule, more: Sequence[Rule]) -> WireReport:
     with tempfile.TemporaryDirectory(prefix="runspec-wire-") as folder, seeded_ids(schedule.seed):
-        try:
-            simulation = WireSimulation(schedule, Path(folder))
-            simulation.cloud.faults.add(*more)
-            return simulation.run()
-        finally:
-            # aiohttp remembers the applications of a thousand handlers, and with them whole simulations.
-            web_app._cached_build_middleware.cache_clear()
+        simulation = WireSimulation(schedule, Path(folder))
+        simulation.cloud.faults.add(*more)
+        return simulation.run()
+
+
+def _forget_the_dead() -> None:
+    """Collect what a killed life has left open now: it would complain of that in some later test."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
