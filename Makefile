@@ -25,7 +25,8 @@ check: .venv/ready-for-tests ## what CI checks beside the tests
 
 simulate: .venv/ready-for-tests ## thousands of seeded schedules of faults and crashes, new ones for every commit
 	$(BIN)/python -m tests.sim.campaign --figures ci
-	$(BIN)/python -m pytest -m sweep -n 2
+	$(BIN)/python -m pytest -m sweep -n auto
+	RUNSPEC_KILLS=20 $(BIN)/python -m pytest -n auto tests/cli/test_killed_for_real.py
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -37,7 +37,9 @@ def reports_of(folder: Path) -> str:
     return f"--report=summary={folder / 'pipe'},json={folder / 'run.json'}"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGHUP, pytest.param(signal.SIGTERM, marks=pytest.mark.sweep)]
+)
 async def test_a_signal_after_the_end_of_a_run_loses_neither_its_reports_nor_its_verdict(tmp_path, number):
     async with open_premises(tmp_path) as premises:
         before = premises.workshop.document.read_bytes()

@@ -18,11 +18,11 @@ import pytest
 from runner.local.lifecycle import Pod
 from tests.cli.premises import Premises, ended, open_premises
 
-KILLS = int(os.environ.get("RUNSPEC_KILLS", "4"))
+KILLS = int(os.environ.get("RUNSPEC_KILLS", "2"))
 FIRST = (
-    ("pod.requested", "runpod", "resume"),
     ("pod.created", "lab", "resume"),
     ("logs", "runpod", "reap"),
+    ("pod.requested", "runpod", "resume"),
     ("pod.terminating", "lab", "reap"),
 )
 WRITES = (

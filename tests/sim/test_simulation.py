@@ -194,7 +194,7 @@ def test_the_simulation_finds_a_planted_bug(plant: Plant):
 
 
 def test_the_same_seeds_give_the_same_trace_whatever_the_hash_seed():
-    program = "from tests.sim.tally import random_schedules as r; print(r(range(40)).digest)"
+    program = "from tests.sim.tally import random_schedules as r; print(r(range(20)).digest)"
     digests = {
         subprocess.run(
             [sys.executable, "-c", program],
@@ -303,7 +303,7 @@ def test_a_job_that_is_not_taken_up_for_want_of_money_keeps_what_its_pod_has_cos
 
 def test_a_run_taken_up_again_at_any_point_leaves_no_pod_and_never_has_two():
     schedule = replace(calm(Schedule.drawn(1)), resumes=True)
-    points = range(1, crash_points(schedule) + 1, 2)
+    points = range(1, crash_points(schedule) + 1, 5)
     tally = sweep(schedule, points)
     assert not tally.failed, f"{len(tally.failed)} of {tally.runs} points:\n" + "\n\n".join(tally.failed[:3])
-    assert tally.marks["resumed"] > 50
+    assert tally.marks["resumed"] > 30

@@ -23,7 +23,7 @@ from tests.sim.wire_schedule import WireSchedule
 from tests.sim.wire_simulation import WireSimulation, simulate_wire
 from tests.sim.wire_surroundings import seeded_ids
 
-SEEDS = int(os.environ.get("RUNSPEC_WIRE_SEEDS", "24"))
+SEEDS = int(os.environ.get("RUNSPEC_WIRE_SEEDS", "16"))
 FIRST_SEED = int(os.environ.get("RUNSPEC_WIRE_FIRST", "0"))
 
 

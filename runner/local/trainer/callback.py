@@ -34,6 +34,7 @@ class MetricsCallback:
         self.losses: list[float] = []
         self.best = BestEval()
         self.tokens = TokenCount()
+        self.peak_memory_gb = 0.0
         self.began = time.monotonic()
         self.printed = self.began
         self.print_every_s = float(os.environ.get("CONSOLE_LOG_INTERVAL") or 5)
@@ -103,6 +104,8 @@ class MetricsCallback:
         train_loss, eval_loss = self.train_loss(), finite(self.last.get("eval_loss"))
         elapsed_s = time.monotonic() - self.began
         is_policy_loss = self.recipe.method == "rlhf"
+        # The kernel counts coarsely, so that its own mark may fall by some pages.
+        self.peak_memory_gb = max(self.peak_memory_gb, peak_memory_gb())
         return {
             "step": int(state.global_step),
             "epoch": int(state.epoch or 0),
@@ -124,7 +127,7 @@ class MetricsCallback:
             "best_step": self.best.step,
             "epochs_without_improvement": self.best.stale_evals,
             # No column of the product has the memory of a process without a GPU.
-            "process_memory_peak_gb": peak_memory_gb(),
+            "process_memory_peak_gb": self.peak_memory_gb,
             "timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             **self.extras(),
         }
