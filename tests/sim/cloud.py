@@ -34,6 +34,8 @@ FAULTS = (
 OF_FINISHED_JOBS = FAULTS[FAULTS.index("download error") : FAULTS.index("sdk reads otherwise") + 1]
 OF_OUR_PODS = FAULTS[FAULTS.index("sold out") : FAULTS.index("locked") + 1]
 PRICE_USD_H = 0.25
+QUOTE_USD_H = 0.34
+"""What the lab says that the pod costs."""
 SMALL, BIG = "NVIDIA RTX A4000", "NVIDIA RTX A6000"
 
 
@@ -441,7 +443,7 @@ class SimLab(_Port):
         name, config = self.pod_name(request.config_id), request.config_id
         pod = await self._create("deploy", name, request.gpu, lambda: self._world.open_job(config))
         job = self._world.jobs[pod.job or ""]
-        return Deployment(lab_job_id=job.id, pod_id=pod.id, cost_usd_h=0.34)
+        return Deployment(lab_job_id=job.id, pod_id=pod.id, cost_usd_h=QUOTE_USD_H)
 
     async def open_job(self, *, model: str, config: Mapping[str, Any]) -> JobTicket:
         await self._arrive("open_job")

@@ -16,6 +16,7 @@ from runner.results import (
     JobEvent,
     JobFinished,
     JobJudged,
+    JobStarted,
     Outcome,
     Verdict,
     decode_event,
@@ -34,7 +35,7 @@ def replayed_otherwise(events: Sequence[AnyEvent], jobs: Mapping[str, PlannedJob
         if not isinstance(finished, JobFinished):
             continue
         own = [event for event in events[:number] if isinstance(event, JobEvent) and event.job == finished.job]
-        judged = next((event for event in reversed(own) if isinstance(event, JobJudged)), None)
+        judged = _judged_last(own)
         evidence = Evidence()
         evidence.apply_all(own)
         # A pod that nobody could prove gone goes on costing with every further event.
@@ -44,6 +45,15 @@ def replayed_otherwise(events: Sequence[AnyEvent], jobs: Mapping[str, PlannedJob
         if judged is not None:
             again = judge(jobs[finished.job].criteria, evidence)
             found += _differences(finished, judged.verdicts, again)
+    return found
+
+
+def _judged_last(own: Sequence[JobEvent]) -> JobJudged | None:
+    """The verdicts of the last attempt; None when it ended without any, as one that is not taken up again."""
+    found = None
+    for event in own:
+        if isinstance(event, JobStarted | JobJudged):
+            found = event if isinstance(event, JobJudged) else None
     return found
 
 

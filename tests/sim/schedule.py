@@ -434,7 +434,8 @@ class Simulation:
             elif isinstance(event, JobFinished):
                 running.discard(event.job)
             # What a suspended machine could not end in time was not to be had cheaper.
-            asleep_usd = self._slept_s / 3600 * sum(pod.price for pod in self.world.pods.values() if pod.job)
+            prices = [max(pod.price, sim.QUOTE_USD_H) for pod in self.world.pods.values() if pod.job]
+            asleep_usd = self._slept_s / 3600 * sum(prices)
             reserved = len(running) * planned_jobs(1)[0].worst_case_usd
             if spent_usd + reserved > self.schedule.cap_usd + asleep_usd + 1e-9:
                 self.report.violations.append(f"I4: {len(running)} jobs run at once under {self.schedule.cap_usd} USD")
