@@ -46,6 +46,7 @@ from tests.sim.wire_trainings import Trainings
 
 LONGEST_LIFE_S = 6 * 3600.0
 SECRETS = ("runpod_api_key", "lab_api_key", "lab_api_key_testing", "lab_jwt", "lab_internal_key")
+SILENT = {"answer lost", "black hole", "late answer", "late request", "slow body"}
 FOREIGN = ("training-deadbeef", "somebody-elses-pod")
 
 
@@ -257,7 +258,8 @@ class WireSimulation:
         report.violations += invariants.left_alive(self.pods, events, exit_code=report.exit_code)
         report.violations += invariants.false_greens(events, self.folder / "cloud" / "lab.sqlite")
         if not self.schedule.kills:  # a dead runner watches no clock; what it left is recovery's, and I1's
-            report.violations += invariants.overstayed(self.pods)
+            patience_s = invariants.PATIENCE_S * (2 if SILENT & self.schedule.wire.keys() else 1)
+            report.violations += invariants.overstayed(self.pods, patience_s=patience_s)
         report.violations += [f"I0: a server crashed: {crash}" for crash in heard.crashes]
         texts = {
             "the journal": msgspec.json.encode([*events]).decode(),

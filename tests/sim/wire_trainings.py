@@ -42,7 +42,7 @@ class Trainings:
         end = "completes" if self._is_healthy else rng.choice(ENDS)
         self.played.append(end)
         begin_s, step_s = rng.uniform(3, 40), rng.choice([0.2, 0.5, 1.0])
-        claims = [Do(0.1, self._claim)] if not self._is_healthy and rng.random() < 0.15 else []
+        claims = [Do(0.1, self._claim)] if not self._is_healthy and rng.random() < 0.2 else []
         if end == "never starts":
             return [*claims, Say(1, "✓ Config created"), Say(1, "✓ standalone_trainer.py created (0 lines)")]
         cues: list[Cue] = [
