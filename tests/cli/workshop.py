@@ -19,6 +19,15 @@ PATIENCE_S = 600.0
 COMMAND = (sys.executable, "-m", "runner.cli.main")
 
 
+def _variables() -> dict[str, str]:
+    """This process's environment; read again when another test changes it under a thread that reads it."""
+    while True:
+        try:
+            return dict(os.environ)
+        except (KeyError, RuntimeError):
+            continue
+
+
 @dataclass(frozen=True)
 class Said:
     """What one command line came to."""
@@ -70,7 +79,7 @@ class Workshop:
         return self.folder / "reports" / "RUNPOD_TESTING.md"
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(extra or {})}
+        return {**_variables(), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(extra or {})}
 
     def process(self, *args: str, env: Mapping[str, str] | None = None, timeout_s: float = PATIENCE_S) -> Said:
         """Run the command as a process, to its end."""
