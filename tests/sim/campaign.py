@@ -50,7 +50,7 @@ class Figures:
     met: int = 0
 
 
-CI = Figures(seeds=10_000, wire=1_000, sweep=10, double=500, traced=200, met=50)
+CI = Figures(seeds=10_000, wire=1_250, sweep=10, double=500, traced=200, met=50)
 RELEASE = Figures(seeds=100_000, wire=20_000, sweep=50, double=10_000, traced=2_000, met=50)
 
 

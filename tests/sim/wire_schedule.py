@@ -49,7 +49,7 @@ SERVER_FAULTS = {
 }
 # How often a schedule is about one fault. Some are the only one of their kind, some happen only in runs that get far.
 WEIGHTS = {
-    **dict.fromkeys(SERVER_FAULTS, 1), "late-create": 4, "gone": 24, "no token": 24, "cloudflare": 18,
+    **dict.fromkeys(SERVER_FAULTS, 1), "late-create": 4, "gone": 24, "no token": 24, "cloudflare": 26,
     "own-key-refused": 6, "orphan-pod": 28, "key-hidden": 30, "alert-without-effect": 32, "cancel-refused": 50,
 }  # fmt: skip
 FOCI = [fault for fault, weight in WEIGHTS.items() for _ in range(weight)]
