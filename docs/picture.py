@@ -17,10 +17,10 @@ from rich.terminal_theme import TerminalTheme
 
 from runner.cli.jobline import Board
 from runner.cli.liveview import frame
+from runner.events import AnyEvent, RunStarted
 from runner.history import RecordedRun
 from runner.reports.evidence import summarise
 from runner.reports.terminal import print_summary
-from runner.results import AnyEvent, RunStarted
 from runner.store.store import Store
 
 WIDTH = 100

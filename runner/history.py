@@ -9,15 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from runner.results import (
-    AnyEvent,
-    Outcome,
-    PodCreated,
-    PodGone,
-    PodRefused,
-    PodRequested,
-    Target,
-)
+from runner.events import AnyEvent, PodCreated, PodGone, PodRefused, PodRequested
+from runner.results import Outcome, Target
 
 
 @dataclass(frozen=True, slots=True)

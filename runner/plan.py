@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from runner.errors import Diagnostic, PlanError, Span, SpecError, did_you_mean
-from runner.results import PlannedJobRecord, Target
+from runner.events import PlannedJobRecord
+from runner.results import Target
 from runner.spec.conditions import Scalar
 from runner.spec.config import job_config
 from runner.spec.loader import PhaseFile, SpecFile

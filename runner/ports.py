@@ -12,7 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from runner.results import Alert, AnyEvent, GpuOffer, JobSnapshot, LogLine, MetricPoint, Pod
+from runner.events import AnyEvent
+from runner.results import Alert, GpuOffer, JobSnapshot, LogLine, MetricPoint, Pod
 from runner.spec.models import DatasetFormat
 
 

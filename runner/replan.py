@@ -8,8 +8,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from runner.errors import Diagnostic, PlanError
+from runner.events import AnyEvent, JobFinished, PlannedJobRecord, RunStarted
 from runner.plan import Plan, PlannedJob
-from runner.results import AnyEvent, FailureClass, JobFinished, Outcome, PlannedJobRecord, RunStarted
+from runner.results import FailureClass, Outcome
 from runner.spec.config import job_config
 from runner.spec.models import Phase, Spec
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from runner.engine.exit_code import exit_code
+from runner.events import JobFinished, RunFinished, decode_event
 from runner.replan import plan_of_record, started_of
-from runner.results import JobFinished, RunFinished, decode_event, exit_code
 from tests.sim.invariants import replayed_otherwise
 
 JOURNALS = sorted((Path(__file__).parent / "journals").glob("*.jsonl"))

@@ -9,18 +9,10 @@ import msgspec
 import pytest
 
 from runner.errors import PlanError
+from runner.events import JobFinished, JobStarted, RunStarted, decode_event, encode_event
 from runner.plan import Plan, Selection, make_plan
 from runner.replan import finished_jobs, is_same_work, past_of, plan_of_record
-from runner.results import (
-    FailureClass,
-    JobFinished,
-    JobStarted,
-    Outcome,
-    RunStarted,
-    Target,
-    decode_event,
-    encode_event,
-)
+from runner.results import FailureClass, Outcome, Target
 from runner.spec.find import find_spec_files
 from runner.spec.loader import find_phase, load_spec
 

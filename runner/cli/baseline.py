@@ -16,10 +16,11 @@ from runner.cli.options import with_state
 from runner.conditions.curves import DIGEST_CHARS, LOCAL_DEVICE, final_value
 from runner.conditions.evidence import Evidence
 from runner.errors import RunspecError
+from runner.events import JobEvent, JobFinished
 from runner.history import RecordedRun
 from runner.plan import PlannedJob
 from runner.replan import plan_of_record, started_of
-from runner.results import JobEvent, JobFinished, Outcome, Target
+from runner.results import Outcome, Target
 from runner.spec.conditions import BaselineHolds
 
 FOLDER = click.option(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from runner.events import AnyEvent, PodCreated, PodGone, PodRefused, PodRequested, PodUnconfirmed
 from runner.history import open_leases
-from runner.results import AnyEvent, PodCreated, PodGone, PodRefused, PodRequested, PodUnconfirmed
 
 NO_VERDICT = 3
 UNCONFIRMED = 6

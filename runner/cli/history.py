@@ -84,7 +84,7 @@ def _print_points(store: Store, run: str, metric: str) -> None:
 
 
 def _points_by_job(recorded: RecordedRun) -> dict[str, dict[int, dict[str, float | None]]]:
-    from runner.results import MetricsObserved
+    from runner.events import MetricsObserved
 
     found: dict[str, dict[int, dict[str, float | None]]] = {}
     for event in recorded.events:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from runner.results import (
+from runner.events import (
     AnyEvent,
     JobEvent,
     JobFinished,
@@ -13,7 +13,6 @@ from runner.results import (
     JobStarted,
     LabJobObserved,
     MetricsObserved,
-    Outcome,
     PodCreated,
     PodGone,
     PodObserved,
@@ -23,9 +22,8 @@ from runner.results import (
     RunStarted,
     StepFinished,
     StepStarted,
-    Target,
-    Verdict,
 )
+from runner.results import Outcome, Target, Verdict
 
 SIGNS = {
     Outcome.PASSED: "✓",

@@ -13,17 +13,8 @@ import click
 from runner.cli import offers
 from runner.cli.options import parse_vars, with_state
 from runner.errors import Diagnostic, PlanError, RunspecError
-from runner.results import (
-    AnyEvent,
-    FailureClass,
-    JobEvent,
-    JobFinished,
-    JobJudged,
-    Outcome,
-    PlannedJobRecord,
-    Target,
-    Verdict,
-)
+from runner.events import AnyEvent, JobEvent, JobFinished, JobJudged, PlannedJobRecord
+from runner.results import FailureClass, Outcome, Target, Verdict
 from runner.spec.conditions import Scalar
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from runner.cli import offers
 from runner.cli.options import with_state
 
 if TYPE_CHECKING:
-    from runner.results import AnyEvent
+    from runner.events import AnyEvent
     from runner.store.store import Store
 
 POLL_S = 0.5
@@ -26,8 +26,8 @@ POLL_S = 0.5
 @with_state
 def command(run: str | None, job: str, follow: bool, state: Path) -> int:
     """Print the recorded log of RUN (the newest one when none is named), with the line numbers that findings name."""
+    from runner.events import LogsObserved
     from runner.reports.foreign import visible
-    from runner.results import LogsObserved
     from runner.store.store import Store
 
     with Store.open(state, read_only=True) as store:
@@ -49,7 +49,7 @@ def _newest(store: Store) -> str | None:
 
 
 def _events(store: Store, run: str, *, follow: bool) -> Iterator[AnyEvent]:
-    from runner.results import RunFinished
+    from runner.events import RunFinished
 
     seen = 0
     while True:

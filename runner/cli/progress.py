@@ -9,17 +9,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from runner.cli.jobline import SIGNS, Board, sentence, unmet, visible_title
+from runner.events import AnyEvent, IssueObserved, JobEvent, JobFinished, JobJudged, PodUnconfirmed, encode_event
 from runner.reports.foreign import visible
-from runner.results import (
-    AnyEvent,
-    IssueObserved,
-    JobEvent,
-    JobFinished,
-    JobJudged,
-    PodUnconfirmed,
-    Verdict,
-    encode_event,
-)
+from runner.results import Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console

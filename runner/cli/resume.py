@@ -18,9 +18,10 @@ from runner.cli import offers
 from runner.cli.options import parse_usd, with_document, with_progress, with_state
 from runner.cli.progress import Mode
 from runner.cli.reporting import Reports, with_reports
+from runner.engine.exit_code import exit_code
 from runner.errors import RunspecError
+from runner.events import AnyEvent, RunFinished, RunStarted
 from runner.plan import Plan
-from runner.results import AnyEvent, RunFinished, RunStarted, exit_code
 
 if TYPE_CHECKING:
     from runner.history import RecordedRun

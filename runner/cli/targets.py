@@ -20,12 +20,13 @@ from runner.datasets.source import check_dataset, open_dataset
 from runner.datasets.validate import DatasetSummary
 from runner.engine.world import LOCAL_PACE, Pace, World
 from runner.errors import Diagnostic, PlanError
+from runner.events import AnyEvent
 from runner.plan import PlannedJob
 from runner.ports import Journal
 from runner.providers.connect import open_lab, open_runpod
 from runner.providers.sdk import SdkMetrics
 from runner.providers.settings import Settings
-from runner.results import AnyEvent, Target
+from runner.results import Target
 
 TRAIN_MODULES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 

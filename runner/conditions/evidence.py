@@ -14,8 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from runner.conditions.logbook import Arrival, Logbook, as_utc
 from runner.conditions.series import Series
-from runner.results import (
-    Alert,
+from runner.events import (
     AlertsObserved,
     AnyEvent,
     DatasetChecked,
@@ -23,16 +22,13 @@ from runner.results import (
     Generated,
     IssueObserved,
     JobJudged,
-    JobSnapshot,
     JobStarted,
     LabJobObserved,
     LogsObserved,
-    MetricPoint,
     MetricsCompared,
     MetricsObserved,
     ModelDownloaded,
     ModelRejected,
-    Pod,
     PodCreated,
     PodGone,
     PodMissing,
@@ -43,6 +39,7 @@ from runner.results import (
     RunStarted,
     WatchResumed,
 )
+from runner.results import Alert, JobSnapshot, MetricPoint, Pod
 
 STEP = "step"
 """Name under which the newest optimizer step is asked for like a metric."""

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from runner.conditions.evidence import LATE, Evidence, Seen
 from runner.conditions.logbook import Arrival
-from runner.results import Finding, IssueObserved
+from runner.events import IssueObserved
+from runner.results import Finding
 from runner.spec.conditions import Bound
 
 T = TypeVar("T")

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from runner.conditions.evidence import Seen
 from runner.conditions.scope import Scope, cut, quote
 from runner.conditions.words import counted, in_words
-from runner.results import Alert, Finding, IssueObserved
+from runner.events import IssueObserved
+from runner.results import Alert, Finding
 from runner.spec.conditions import AlertReceived, IssueSeen, LogMatches
 
 _MAX_POINTERS = 5

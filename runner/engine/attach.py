@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from runner.engine.state import JobState
-from runner.history import Lease as OpenLease
-from runner.history import open_leases
-from runner.results import (
+from runner.events import (
     AlertsObserved,
     AnyEvent,
     IssueObserved,
@@ -17,15 +15,16 @@ from runner.results import (
     JobJudged,
     JobStarted,
     LogsObserved,
-    MetricPoint,
     MetricsObserved,
-    Outcome,
     PodGone,
     PodRequested,
     PodTerminating,
     StepFinished,
     StepStarted,
 )
+from runner.history import Lease as OpenLease
+from runner.history import open_leases
+from runner.results import MetricPoint, Outcome
 
 DONE = (Outcome.PASSED, Outcome.SKIPPED, Outcome.UNKNOWN, Outcome.FAILED)
 """Outcomes of a step that the job went on after; a failure that ended it has no step behind it."""

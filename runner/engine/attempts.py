@@ -18,9 +18,10 @@ from runner.engine.steps.bargain import bigger, catalog
 from runner.engine.watch import Watch
 from runner.engine.world import World
 from runner.errors import ProviderError
+from runner.events import AnyEvent, JobFinished, PodGone
 from runner.history import Lease as OpenLease
 from runner.plan import PlannedJob
-from runner.results import AnyEvent, FailureClass, JobFinished, Outcome, PodGone
+from runner.results import FailureClass, Outcome
 
 MOST_ATTEMPTS = 3
 

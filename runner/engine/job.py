@@ -20,16 +20,8 @@ from runner.engine.steps.model import ask_model, download_model
 from runner.engine.steps.wait import awaited, wait_for
 from runner.engine.stop import NO_VERDICT, StopJob, cut_off_by
 from runner.errors import ProviderError
-from runner.results import (
-    FailureClass,
-    JobFinished,
-    JobJudged,
-    JobStarted,
-    Outcome,
-    StepFinished,
-    StepStarted,
-    Verdict,
-)
+from runner.events import JobFinished, JobJudged, JobStarted, StepFinished, StepStarted
+from runner.results import FailureClass, Outcome, Verdict
 from runner.spec.models import Criterion
 from runner.spec.steps import (
     CancelStep,

@@ -18,8 +18,9 @@ from runner.engine.ending import Ending, end_pod, look_for
 from runner.engine.state import JobState
 from runner.engine.world import World
 from runner.errors import ProviderError
+from runner.events import PodCreated, PodGone, PodRefused, PodRequested, PodTerminating, PodUnconfirmed
 from runner.history import Lease as OpenLease
-from runner.results import Pod, PodCreated, PodGone, PodRefused, PodRequested, PodTerminating, PodUnconfirmed
+from runner.results import Pod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

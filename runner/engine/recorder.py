@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from runner.engine.world import Listener
 from runner.errors import StoreError
+from runner.events import AnyEvent
 from runner.ports import Journal
-from runner.results import AnyEvent
 
 
 class Recorder:

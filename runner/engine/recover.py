@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from runner.engine.ending import end_pod, look_for
 from runner.engine.recorder import Recorder
 from runner.engine.world import World
+from runner.events import PodGone, PodRefused, PodTerminating, PodUnconfirmed
 from runner.history import Lease
-from runner.results import PodGone, PodRefused, PodTerminating, PodUnconfirmed
 
 INSIST_S = 600.0
 """How long one pod's end is insisted on."""

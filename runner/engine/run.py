@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from runner.engine.attach import JobPast, names_used, pasts_of
 from runner.engine.attempts import Attempts
+from runner.engine.exit_code import exit_code
 from runner.engine.interrupt import Interrupt
 from runner.engine.money import Ledger
 from runner.engine.naming import PodNames
@@ -16,8 +17,9 @@ from runner.engine.recorder import Recorder
 from runner.engine.watch import Watch
 from runner.engine.world import Listener, World
 from runner.errors import StoreError
+from runner.events import AnyEvent, JobFinished, RunFinished, RunStarted
 from runner.plan import Plan, PlannedJob
-from runner.results import AnyEvent, FailureClass, JobFinished, Outcome, RunFinished, RunStarted, exit_code
+from runner.results import FailureClass, Outcome
 
 CLOCKS_MAY_DIFFER = timedelta(days=1)
 """The lab stamps its alerts by its own clock. They are matched by job; the time only spares reading a long history."""

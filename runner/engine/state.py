@@ -10,13 +10,14 @@ from functools import lru_cache
 from runner.conditions.evidence import Evidence
 from runner.engine.recorder import Recorder
 from runner.engine.vigil import Vigil
+from runner.events import AnyEvent, IssueObserved, LogsObserved, WatchResumed
 from runner.history import Lease as OpenLease
 from runner.issues.catalogue import IssueRule
 from runner.issues.closing import closing_issues
 from runner.issues.matcher import IssueMatcher
 from runner.plan import PlannedJob
 from runner.ports import Clock, JobTicket
-from runner.results import AnyEvent, FailureClass, IssueObserved, LogLine, LogsObserved, WatchResumed
+from runner.results import FailureClass, LogLine
 from runner.spec.models import KnownIssue, Method
 
 ASLEEP_S = 60.0

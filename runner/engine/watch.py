@@ -18,18 +18,9 @@ from runner.engine.state import JobState
 from runner.engine.vigil import Vigil
 from runner.engine.world import World
 from runner.errors import ProviderError
+from runner.events import AlertsObserved, EvidenceMissing, LabJobObserved, MetricsObserved, PodMissing, PodObserved
 from runner.ports import ProviderErrorKind
-from runner.results import (
-    AlertsObserved,
-    EvidenceMissing,
-    JobSnapshot,
-    LabJobObserved,
-    MetricPoint,
-    MetricsObserved,
-    Pod,
-    PodMissing,
-    PodObserved,
-)
+from runner.results import JobSnapshot, MetricPoint, Pod
 from runner.spec.models import Method
 
 MISSES_BEFORE_ASKING = 2

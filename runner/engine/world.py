@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from runner.events import AnyEvent, DatasetChecked
 from runner.plan import PlannedJob
 from runner.ports import Clock, JobTicket, Journal, Lab, MetricsReader, Models, PodCloud, PodRequest
-from runner.results import AnyEvent, DatasetChecked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from runner.events import DatasetChecked
 from runner.reports import wording
 from runner.reports.evidence import JobReport
 from runner.reports.markdown import Markdown, code, escaped
 from runner.reports.phrases import evidence, joined, provenance
 from runner.reports.sections import verdict_of
 from runner.reports.standing import DocumentModel, PhaseResult, Standing, TemplateStanding
-from runner.results import DatasetChecked, Target
+from runner.results import Target
 
 ALL = "all"
 CLOUD_ONLY = "@cloud"

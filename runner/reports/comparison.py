@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment
 
+from runner.events import AnyEvent, JobEvent, MetricsObserved
 from runner.history import RecordedRun
 from runner.reports import phrases, wording
 from runner.reports.charts import Curve, Panel, finding, loss_panel, three
@@ -21,7 +22,6 @@ from runner.reports.statistics import LEAST_FOR_INTERVAL, Summary
 from runner.reports.strips import dot_strip
 from runner.reports.strips import finding as strip_finding
 from runner.reports.thresholds import threshold_of
-from runner.results import AnyEvent, JobEvent, MetricsObserved
 
 FILE = "COMPARISON.md"
 CHARTS = "charts"

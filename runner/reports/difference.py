@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from runner.events import AnyEvent, JobEvent, LogsObserved, StepFinished
 from runner.history import RecordedRun
 from runner.reports import wording
 from runner.reports.evidence import JobReport, RunReport, last_attempt, summarise
-from runner.results import AnyEvent, JobEvent, LogsObserved, Outcome, StepFinished
+from runner.results import Outcome
 
 _VERSIONS = re.compile(r"\b(python|torch|transformers|trl|peft|datasets|accelerate|bitsandbytes)[ =]+(\d[\w.+-]{0,40})")
 _SLOWER = 1.5

@@ -8,14 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
-from runner.history import Lease, RecordedRun, open_leases
-from runner.reports.measures import measure
-from runner.results import (
+from runner.events import (
     AnyEvent,
     DatasetChecked,
     EvidenceMissing,
-    FailureClass,
-    Finding,
     IssueObserved,
     JobEvent,
     JobFinished,
@@ -25,7 +21,6 @@ from runner.results import (
     LogsObserved,
     MetricsObserved,
     ModelDownloaded,
-    Outcome,
     PlannedJobRecord,
     PodCreated,
     PodGone,
@@ -34,9 +29,10 @@ from runner.results import (
     PodUnconfirmed,
     RunFinished,
     RunStarted,
-    Target,
-    Verdict,
 )
+from runner.history import Lease, RecordedRun, open_leases
+from runner.reports.measures import measure
+from runner.results import FailureClass, Finding, Outcome, Target, Verdict
 
 _SCALED = re.compile(r"\[Local\] Scaled ([\w.-]{1,60}): (.{1,120}?) -> (.{1,120}?)(?: \((.{1,200})\))?\s*$")
 _WORST_FIRST = (Outcome.FAILED, Outcome.ERRORED, Outcome.UNKNOWN, Outcome.CANCELLED, Outcome.SKIPPED, Outcome.PASSED)

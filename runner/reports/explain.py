@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from runner.events import IssueObserved, LogsObserved
 from runner.issues.catalogue import IssueRule
 from runner.issues.diagnose import Diagnosis, diagnose
 from runner.issues.logtext import Line, LogText
 from runner.issues.matcher import IssueMatcher
 from runner.reports import wording
 from runner.reports.difference import Change, RecordedJob, changes
-from runner.results import Finding, IssueObserved, LogsObserved, Outcome, Verdict
+from runner.results import Finding, Outcome, Verdict
 from runner.spec.models import Method
 
 CONTEXT = 3

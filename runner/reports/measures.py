@@ -9,7 +9,7 @@ from datetime import datetime
 from statistics import median
 
 from runner.conditions.logbook import as_utc
-from runner.results import AnyEvent, JobStarted, MetricsObserved
+from runner.events import AnyEvent, JobStarted, MetricsObserved
 
 LAST_POINTS = 10
 """The final loss is the median of so many last losses: one batch alone says little."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from markupsafe import Markup
 
+from runner.events import RunStarted
 from runner.history import RecordedRun
 from runner.reports import wording
 from runner.reports.charts import ALONE, BAND_FROM, Curve, Panel, loss_panel
@@ -20,7 +21,7 @@ from runner.reports.terminal import verdict_line
 from runner.reports.thresholds import threshold_of
 from runner.reports.timeline import timeline
 from runner.reports.traces import Trace, excerpt, trace
-from runner.results import Outcome, RunStarted, Target, Verdict
+from runner.results import Outcome, Target, Verdict
 
 LOSS = "train_loss"
 _ROWS_OF_NUMBERS = 20

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from runner.events import IssueObserved, StepFinished
 from runner.reports import wording
 from runner.reports.evidence import JobReport, RunReport, Scaled
 from runner.reports.traces import Excerpt, Mark
-from runner.results import IssueObserved, StepFinished
 
 ORDER = (
     "failed",

@@ -10,6 +10,7 @@ from traceback import extract_tb
 from jinja2 import Environment, TemplateError, TemplateSyntaxError
 
 from runner.errors import Diagnostic, ReportError, Span
+from runner.events import IssueObserved
 from runner.issues.diagnose import Diagnosis
 from runner.reports import comparison as comparisons
 from runner.reports import phrases, wording
@@ -18,7 +19,7 @@ from runner.reports.explain import cause_of
 from runner.reports.markdown import Markdown, code, environment, escaped, inline
 from runner.reports.phrases import joined
 from runner.reports.standing import DocumentModel, PhaseResult, Standing, Status, TemplateStanding
-from runner.results import IssueObserved, Outcome
+from runner.results import Outcome
 
 SHOWN_RESULTS = 20
 _METHOD_ORDER = ("sft", "dpo", "rlhf", "orpo", "cpt")

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from runner.events import DatasetChecked, IssueObserved
 from runner.history import RecordedRun
 from runner.reports.difference import RecordedJob, recorded_jobs
 from runner.reports.evidence import JobReport, worst
-from runner.results import DatasetChecked, IssueObserved, Outcome, Target, Verdict
+from runner.results import Outcome, Target, Verdict
 from runner.spec.models import Phase, Spec
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from runner.results import PlannedJobRecord
+from runner.events import PlannedJobRecord
 
 _BOUNDS = ("lt", "lte", "gt", "gte")
 _WORDS = {"lt": "below", "lte": "at most", "gt": "above", "gte": "at least"}

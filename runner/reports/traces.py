@@ -8,11 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from runner.reports.charts import Point
-from runner.reports.evidence import last_attempt
-from runner.reports.foreign import visible
-from runner.reports.wording import duration
-from runner.results import (
+from runner.events import (
     AlertsObserved,
     AnyEvent,
     IssueObserved,
@@ -20,11 +16,8 @@ from runner.results import (
     JobFinished,
     JobStarted,
     LabJobObserved,
-    LogLine,
     LogsObserved,
-    MetricPoint,
     MetricsObserved,
-    Outcome,
     PodCreated,
     PodGone,
     PodMissing,
@@ -35,6 +28,11 @@ from runner.results import (
     StepFinished,
     WatchResumed,
 )
+from runner.reports.charts import Point
+from runner.reports.evidence import last_attempt
+from runner.reports.foreign import visible
+from runner.reports.wording import duration
+from runner.results import LogLine, MetricPoint, Outcome
 
 _LOSS = "train_loss"
 LANES = ("pod", "log", "metric", "alert", "runspec")

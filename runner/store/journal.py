@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runner.errors import StoreError
-from runner.results import AnyEvent
+from runner.events import AnyEvent
 from runner.store.database import translated
 from runner.store.schema import transaction
 from runner.store.writing import write_events

@@ -12,8 +12,9 @@ from typing import Any, get_args
 import msgspec
 
 from runner.errors import StoreError, did_you_mean
+from runner.events import AnyEvent, decode_event
 from runner.history import Lease, RecordedRun, RunSummary, open_leases
-from runner.results import AnyEvent, Outcome, Target, decode_event
+from runner.results import Outcome, Target
 from runner.store.writing import kind_of
 
 LAST = "last"

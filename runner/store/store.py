@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Self
 
 from runner.errors import StoreError
+from runner.events import AnyEvent
 from runner.history import Lease, RecordedRun, RunSummary
-from runner.results import AnyEvent
 from runner.store import database, reading
 from runner.store.database import translated
 from runner.store.journal import StoreJournal

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from runner.results import (
+from runner.events import (
     AnyEvent,
     JobEvent,
     JobFinished,

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from runner.cli import main as cli_main
-from runner.results import PodCreated, PodRequested, RunStarted, Target
+from runner.events import PodCreated, PodRequested, RunStarted
+from runner.results import Target
 from runner.store import lock
 from runner.store.store import Store
 

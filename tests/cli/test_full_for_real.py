@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.results import Generated, MetricsCompared, ModelDownloaded
+from runner.events import Generated, MetricsCompared, ModelDownloaded
 from runner.store.store import Store
 from tests.cli.workshop import Said, Workshop, furnish
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from runner.cli.heard_pods import HeardPods
-from runner.results import PodCreated, PodGone, PodRequested
+from runner.events import PodCreated, PodGone, PodRequested
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 REQUESTED = PodRequested(at=AT, job="a/b/1", name="pod-1", via="lab", gpu="A40", price_cap_usd_h=1.0, deadline=AT)

@@ -15,16 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from runner import results as r
+from runner import events as e
 from runner.cli.progress import showing
 from runner.cli.signals import Aftermath, ladder, restored
 from runner.engine.interrupt import Interrupt
 
 NOW = datetime(2026, 1, 4, tzinfo=UTC)
 HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"
-STARTED = r.JobStarted(at=NOW, job="sft/basic/1")
+STARTED = e.JobStarted(at=NOW, job="sft/basic/1")
 AFTERMATH = Aftermath(code_of_leaving=lambda: 130)
-UNCONFIRMED = r.PodUnconfirmed(at=NOW, job="sft/basic/1", name="p", pod_id="p", why="no answer")
+UNCONFIRMED = e.PodUnconfirmed(at=NOW, job="sft/basic/1", name="p", pod_id="p", why="no answer")
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from runner import events as e
 from runner import results as r
 from runner.cli.jobline import Board
 from runner.cli.liveview import frame, time_left_s
@@ -30,9 +31,9 @@ def at(minutes: float) -> datetime:
     return START + timedelta(minutes=minutes)
 
 
-def planned(job: str) -> r.PlannedJobRecord:
+def planned(job: str) -> e.PlannedJobRecord:
     spec, phase, _ = job.split("/")
-    return r.PlannedJobRecord(
+    return e.PlannedJobRecord(
         job=job, spec=spec, spec_file=f"{spec}.yaml", title=spec, phase=phase, phase_title=phase, template=spec,
         method="sft", model="m", seed=1, spec_digest="d", phase_digest="d", dataset_format="messages",
     )  # fmt: skip
@@ -49,41 +50,41 @@ def verdict(outcome: r.Outcome) -> r.Verdict:
     return r.Verdict(id="loss", title="Loss `decreases`", outcome=outcome, finding=found)
 
 
-def pod(job: str, name: str, since: float, until: float | None = None) -> Iterable[r.AnyEvent]:
-    yield r.PodRequested(
+def pod(job: str, name: str, since: float, until: float | None = None) -> Iterable[e.AnyEvent]:
+    yield e.PodRequested(
         at=at(since), job=job, name=name, via="lab", gpu="NVIDIA RTX A4000", price_cap_usd_h=0.6, deadline=at(90)
     )
-    yield r.PodCreated(at=at(since), job=job, name=name, pod_id=f"id-{name}", cost_usd_h=0.25, gpu="NVIDIA RTX A4000")
-    yield r.PodObserved(at=at(since + 1), job=job, pod=r.Pod(id=f"id-{name}", name=name, status="RUNNING"))
+    yield e.PodCreated(at=at(since), job=job, name=name, pod_id=f"id-{name}", cost_usd_h=0.25, gpu="NVIDIA RTX A4000")
+    yield e.PodObserved(at=at(since + 1), job=job, pod=r.Pod(id=f"id-{name}", name=name, status="RUNNING"))
     if until is not None:
-        yield r.PodGone(at=at(until), job=job, name=name, pod_id=f"id-{name}", alive_s=60, cost_usd=0.02)
+        yield e.PodGone(at=at(until), job=job, name=name, pod_id=f"id-{name}", alive_s=60, cost_usd=0.02)
 
 
-def points(job: str, minutes: float, step: int, loss: float) -> Iterable[r.AnyEvent]:
+def points(job: str, minutes: float, step: int, loss: float) -> Iterable[e.AnyEvent]:
     snapshot = r.JobSnapshot(lab_job_id="j", status="running", step=step, total_steps=200)
-    yield r.LabJobObserved(at=at(minutes), job=job, snapshot=snapshot)
+    yield e.LabJobObserved(at=at(minutes), job=job, snapshot=snapshot)
     point = r.MetricPoint(step=step, values={"train_loss": loss})
-    yield r.MetricsObserved(at=at(minutes), job=job, points=(point,))
+    yield e.MetricsObserved(at=at(minutes), job=job, points=(point,))
 
 
-def events(target: r.Target = r.Target.CLOUD) -> list[r.AnyEvent]:
+def events(target: r.Target = r.Target.CLOUD) -> list[e.AnyEvent]:
     jobs = tuple(planned(job) for job in (PASSED, FAILED, GOING, WAITING))
     end = {"reason": "every criterion decided; 41 min of the run limit not used", "cost_usd": 0.02}
     return [
-        r.RunStarted(at=START, run="7f3a0000", target=target, via="lab", jobs=jobs, max_spend_usd=5),
-        *(r.JobStarted(at=at(0), job=job) for job in (PASSED, FAILED)),
+        e.RunStarted(at=START, run="7f3a0000", target=target, via="lab", jobs=jobs, max_spend_usd=5),
+        *(e.JobStarted(at=at(0), job=job) for job in (PASSED, FAILED)),
         *pod(PASSED, "one", 0, 4),
         *pod(FAILED, "two", 0, 5),
         *points(PASSED, 3, 200, 1.18),
         *points(FAILED, 3, 150, 1.46),
-        r.JobJudged(at=at(4), job=PASSED, verdicts=(verdict(r.Outcome.PASSED),)),
-        r.JobFinished(at=at(4), job=PASSED, outcome=r.Outcome.PASSED, elapsed_s=240, **end),
-        r.JobStarted(at=at(4), job=GOING),
-        r.StepStarted(at=at(4), job=GOING, index=0, title="Deploy job to RunPod using template"),
+        e.JobJudged(at=at(4), job=PASSED, verdicts=(verdict(r.Outcome.PASSED),)),
+        e.JobFinished(at=at(4), job=PASSED, outcome=r.Outcome.PASSED, elapsed_s=240, **end),
+        e.JobStarted(at=at(4), job=GOING),
+        e.StepStarted(at=at(4), job=GOING, index=0, title="Deploy job to RunPod using template"),
         *pod(GOING, "three", 4),
-        r.JobJudged(at=at(5), job=FAILED, verdicts=(verdict(r.Outcome.FAILED), verdict(r.Outcome.PASSED))),
-        r.JobFinished(at=at(5), job=FAILED, outcome=r.Outcome.FAILED, elapsed_s=300, reason="1.46 against 0.65"),
-        r.StepStarted(at=at(6), job=GOING, index=6, title="Monitor first 100 steps for `metrics` POST"),
+        e.JobJudged(at=at(5), job=FAILED, verdicts=(verdict(r.Outcome.FAILED), verdict(r.Outcome.PASSED))),
+        e.JobFinished(at=at(5), job=FAILED, outcome=r.Outcome.FAILED, elapsed_s=300, reason="1.46 against 0.65"),
+        e.StepStarted(at=at(6), job=GOING, index=6, title="Monitor first 100 steps for `metrics` POST"),
         *points(GOING, 8, 131, 2.3149),
     ]
 
@@ -140,10 +141,10 @@ def test_time_to_go_is_only_estimated_from_jobs_that_passed():
 def test_estimate_that_ran_out_is_not_zero_but_said():
     alone = Board()
     for event in events():
-        if not isinstance(event, r.RunStarted):
+        if not isinstance(event, e.RunStarted):
             alone.apply(event)
             continue
-        alone.apply(r.RunStarted(at=event.at, run=event.run, target=event.target, via="lab", jobs=event.jobs[:3]))
+        alone.apply(e.RunStarted(at=event.at, run=event.run, target=event.target, via="lab", jobs=event.jobs[:3]))
     last = frame(alone, NOW + timedelta(hours=1), width=120, height=24)[-1].plain
     assert last.endswith("takes longer than the jobs before")
 
@@ -181,7 +182,7 @@ def test_program_gets_every_event_as_json(capsys):
         for event in events():
             listener(event)
     lines = capsys.readouterr().err.splitlines()
-    assert [r.decode_event(line) for line in lines] == events()
+    assert [e.decode_event(line) for line in lines] == events()
 
 
 def test_none_is_silent(capsys):
@@ -192,7 +193,7 @@ def test_none_is_silent(capsys):
 
 
 def test_control_characters_of_strangers_never_reach_the_terminal():
-    evil = r.IssueObserved(
+    evil = e.IssueObserved(
         at=START, job=PASSED, issue="x", title="t\x1b[2J", failure_class="oom", verdict="error", cause="", fix="",
         text="\x1b]0;owned\x07",
     )  # fmt: skip

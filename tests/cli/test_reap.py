@@ -21,12 +21,13 @@ from runner.cli.main import run_cli
 from runner.engine.naming import marker
 from runner.engine.world import Pace, World
 from runner.errors import StoreError
+from runner.events import PodCreated, PodRequested, RunStarted
 from runner.local.clock import SystemClock
 from runner.local.cloud import CloudOptions, EmbeddedCloud
 from runner.local.faults import Rule
 from runner.local.lifecycle import Delays
 from runner.local.scripted import ScriptedPods
-from runner.results import PodCreated, PodRequested, RunStarted, Target
+from runner.results import Target
 from runner.store import lock
 from runner.store.store import Store
 

@@ -13,29 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from runner.plan import Selection, make_plan
-from runner.results import (
-    Alert,
+from runner.events import (
     AlertsObserved,
-    FailureClass,
-    Finding,
     JobFinished,
     JobJudged,
-    JobSnapshot,
     JobStarted,
     LabJobObserved,
-    LogLine,
     LogsObserved,
-    MetricPoint,
     MetricsObserved,
-    Outcome,
     PodCreated,
     PodGone,
     RunFinished,
     RunStarted,
-    Target,
-    Verdict,
 )
+from runner.plan import Selection, make_plan
+from runner.results import Alert, FailureClass, Finding, JobSnapshot, LogLine, MetricPoint, Outcome, Target, Verdict
 from runner.spec.loader import find_phase, load_spec
 from runner.store.store import Store
 

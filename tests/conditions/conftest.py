@@ -11,31 +11,26 @@ from pydantic import TypeAdapter
 
 from runner.conditions.evaluate import evaluate
 from runner.conditions.evidence import Evidence
-from runner.results import (
-    Alert,
+from runner.events import (
     AlertsObserved,
     AnyEvent,
     DatasetChecked,
     EvidenceMissing,
-    Finding,
     Generated,
     IssueObserved,
-    JobSnapshot,
     JobStarted,
     LabJobObserved,
-    LogLine,
     LogsObserved,
-    MetricPoint,
     MetricsCompared,
     MetricsObserved,
     ModelDownloaded,
     ModelRejected,
-    Pod,
     PodCreated,
     PodGone,
     PodMissing,
     PodObserved,
 )
+from runner.results import Alert, Finding, JobSnapshot, LogLine, MetricPoint, Pod
 from runner.spec.conditions import Condition, Expression
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)

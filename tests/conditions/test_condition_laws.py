@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from runner.conditions.evaluate import evaluate
 from runner.conditions.evidence import Evidence
 from runner.conditions.judge import job_outcome, judge
-from runner.results import AlertsObserved, LogsObserved, MetricsObserved, Outcome
+from runner.events import AlertsObserved, LogsObserved, MetricsObserved
+from runner.results import Outcome
 from runner.spec.models import Criterion
 
 LEAVES = [

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from runner.conditions.evidence import Evidence
 from runner.conditions.logbook import Arrival, Logbook
-from runner.results import JobJudged, LogLine, LogsObserved, decode_event, encode_event
+from runner.events import JobJudged, LogsObserved, decode_event, encode_event
+from runner.results import LogLine
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

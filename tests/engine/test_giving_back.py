@@ -22,19 +22,10 @@ from runner.engine.run import Options, RunInfo, run_plan
 from runner.engine.watch import Watch
 from runner.engine.world import World
 from runner.errors import ProviderError, StoreError
+from runner.events import JobFinished, JobStarted, PodCreated, PodGone, PodRequested
 from runner.plan import Plan, PlannedJob
 from runner.ports import Deployment, DeployRequest, JobTicket, PodRequest
-from runner.results import (
-    FailureClass,
-    JobFinished,
-    JobStarted,
-    Outcome,
-    Pod,
-    PodCreated,
-    PodGone,
-    PodRequested,
-    Target,
-)
+from runner.results import FailureClass, Outcome, Pod, Target
 from runner.spec.models import Phase
 from tests.sim import cloud as sim
 from tests.sim.disk import Disk, SimJournal

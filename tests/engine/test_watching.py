@@ -13,8 +13,9 @@ from runner.engine.state import JobState
 from runner.engine.watch import Watch
 from runner.engine.world import Pace, World
 from runner.errors import ProviderError
+from runner.events import AlertsObserved, AnyEvent, MetricsObserved, PodMissing
 from runner.ports import ProviderErrorKind
-from runner.results import Alert, AlertsObserved, AnyEvent, JobSnapshot, MetricPoint, MetricsObserved, Pod, PodMissing
+from runner.results import Alert, JobSnapshot, MetricPoint, Pod
 from tests.sim.loop import SimClock, SimLoop
 from tests.sim.schedule import planned_jobs
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from runner import events as e
 from runner import results as r
 from runner.conditions.evidence import Evidence
 from runner.issues.closing import closing_issues
@@ -22,26 +23,26 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def points(values: dict[int, float | None], name: str = "train_loss", **more: float) -> r.MetricsObserved:
+def points(values: dict[int, float | None], name: str = "train_loss", **more: float) -> e.MetricsObserved:
     found = tuple(r.MetricPoint(step=step, values={name: value, **more}) for step, value in values.items())
-    return r.MetricsObserved(at=at(30), job=JOB, points=found)
+    return e.MetricsObserved(at=at(30), job=JOB, points=found)
 
 
-def alert(kind: str, seconds: float = 20, message: str = "") -> r.AlertsObserved:
+def alert(kind: str, seconds: float = 20, message: str = "") -> e.AlertsObserved:
     one = r.Alert(id=kind, type=kind, lab_job_id="x", at=at(seconds), message=message)
-    return r.AlertsObserved(at=at(seconds), job=JOB, alerts=(one,))
+    return e.AlertsObserved(at=at(seconds), job=JOB, alerts=(one,))
 
 
-def job(status: str = "completed", step: int = 100, **more: object) -> r.LabJobObserved:
+def job(status: str = "completed", step: int = 100, **more: object) -> e.LabJobObserved:
     snapshot = r.JobSnapshot(lab_job_id="x", status=status, step=step, **more)
-    return r.LabJobObserved(at=at(90), job=JOB, snapshot=snapshot)
+    return e.LabJobObserved(at=at(90), job=JOB, snapshot=snapshot)
 
 
 FALLING = {step: 3.0 - step / 50 for step in range(1, 101)}
-WELL = (r.JobStarted(at=at(0), job=JOB), alert("job_started"), points(FALLING), alert("job_completed", 89), job())
+WELL = (e.JobStarted(at=at(0), job=JOB), alert("job_started"), points(FALLING), alert("job_completed", 89), job())
 
 
-def found(*events: r.AnyEvent, method: Method = Method.CPT, ends_s: float = 120) -> set[str]:
+def found(*events: e.AnyEvent, method: Method = Method.CPT, ends_s: float = 120) -> set[str]:
     evidence = Evidence()
     evidence.apply_all(events)
     evidence.advance(at(ends_s))
@@ -49,7 +50,7 @@ def found(*events: r.AnyEvent, method: Method = Method.CPT, ends_s: float = 120)
     return set(closing_issues(evidence, method))
 
 
-def without(*kinds: type) -> tuple[r.AnyEvent, ...]:
+def without(*kinds: type) -> tuple[e.AnyEvent, ...]:
     return tuple(event for event in WELL if not isinstance(event, kinds))
 
 
@@ -58,32 +59,32 @@ def test_a_job_that_went_well_shows_nothing():
 
 
 def test_no_alert_at_all_is_an_issue():
-    assert found(*without(r.AlertsObserved)) == {"alerts-missing"}
+    assert found(*without(e.AlertsObserved)) == {"alerts-missing"}
 
 
 def test_no_metric_at_all_is_an_issue():
-    assert found(*without(r.MetricsObserved)) == {"metrics-missing"}
+    assert found(*without(e.MetricsObserved)) == {"metrics-missing"}
 
 
 def test_what_cannot_be_asked_for_is_not_missing():
-    gone = [r.EvidenceMissing(at=at(5), job=JOB, source=source, reason="down") for source in ("alerts", "metrics")]
-    assert found(*without(r.AlertsObserved, r.MetricsObserved), *gone) == set()
+    gone = [e.EvidenceMissing(at=at(5), job=JOB, source=source, reason="down") for source in ("alerts", "metrics")]
+    assert found(*without(e.AlertsObserved, e.MetricsObserved), *gone) == set()
 
 
 def test_a_job_that_ended_at_once_lacks_nothing():
-    begun = (r.JobStarted(at=at(0), job=JOB), points({1: 3.0}))
+    begun = (e.JobStarted(at=at(0), job=JOB), points({1: 3.0}))
     assert found(*begun, ends_s=35) == set()
 
 
 def test_rlhf_is_known_to_post_nothing():
-    events = without(r.AlertsObserved, r.MetricsObserved)
+    events = without(e.AlertsObserved, e.MetricsObserved)
     assert found(*events, method=Method.RLHF) == {"rlhf-is-blind"}
     assert IssueMatcher(method=Method.RLHF).rule("rlhf-is-blind").verdict == "expected"
 
 
 def test_a_loss_that_the_lab_turned_into_null_is_not_finite():
     lost = points({**FALLING, **dict.fromkeys(range(60, 101), None)}, learning_rate=2e-4)
-    assert found(*without(r.MetricsObserved), lost) == {"loss-not-finite"}
+    assert found(*without(e.MetricsObserved), lost) == {"loss-not-finite"}
 
 
 def test_points_of_an_evaluation_have_no_loss_and_that_is_fine():
@@ -99,26 +100,26 @@ def test_points_of_an_evaluation_have_no_loss_and_that_is_fine():
     ],
 )
 def test_a_loss_that_stands_or_rises_is_not_learning(values, issue):
-    assert found(*without(r.MetricsObserved), points(values)) == {issue}
+    assert found(*without(e.MetricsObserved), points(values)) == {issue}
 
 
 def test_metrics_that_end_at_the_thousandth_point_are_cut():
     many = points({step: 3.0 - step / 900 for step in range(1, 1001)})
-    assert found(*without(r.MetricsObserved, r.LabJobObserved), many, job(step=1500)) == {"metrics-cut-at-1000"}
+    assert found(*without(e.MetricsObserved, e.LabJobObserved), many, job(step=1500)) == {"metrics-cut-at-1000"}
 
 
 def test_a_finished_job_that_the_lab_calls_running_is_an_issue():
-    assert found(*without(r.LabJobObserved), job("running")) == {"job-status-not-updated"}
+    assert found(*without(e.LabJobObserved), job("running")) == {"job-status-not-updated"}
 
 
 def test_a_warning_of_the_lab_is_an_issue():
     quiet = job("running", warning="⚠️ No updates received in 12 minute(s).")
-    assert "no-updates" in found(*without(r.LabJobObserved), quiet)
+    assert "no-updates" in found(*without(e.LabJobObserved), quiet)
 
 
 def test_installing_three_times_is_a_loop():
     lines = tuple(r.LogLine(at=at(n), source="container", text="Installing dependencies...") for n in range(3))
-    assert found(*WELL, r.LogsObserved(at=at(3), job=JOB, first=1, lines=lines)) == {"install-loop"}
+    assert found(*WELL, e.LogsObserved(at=at(3), job=JOB, first=1, lines=lines)) == {"install-loop"}
 
 
 @pytest.mark.parametrize(

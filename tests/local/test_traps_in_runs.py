@@ -20,6 +20,7 @@ from runner.cli.targets import Datasets
 from runner.engine.interrupt import Interrupt
 from runner.engine.run import RunInfo, run_plan
 from runner.engine.world import LOCAL_PACE, World
+from runner.events import AnyEvent, EvidenceMissing, JobFinished, JobJudged
 from runner.local.clock import SystemClock as CloudClock
 from runner.local.cloud import CloudOptions, EmbeddedCloud
 from runner.local.faults import Rule, When
@@ -29,7 +30,7 @@ from runner.local.scripted import Cue, Do, Say, ScriptedPods
 from runner.plan import PlannedJob
 from runner.providers.connect import open_lab, open_runpod
 from runner.providers.settings import Settings
-from runner.results import AnyEvent, EvidenceMissing, FailureClass, JobFinished, JobJudged, Outcome, Target, Verdict
+from runner.results import FailureClass, Outcome, Target, Verdict
 from runner.spec.conditions import AlertReceived
 
 SPECS = Path(__file__).resolve().parents[2] / "specs"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from runner import events as e
 from runner import results as r
 from runner.history import RecordedRun
 from runner.reports.standing import PhaseSubject, Subject
@@ -33,7 +34,7 @@ def subject(name: str = "cpt_standard", method: str = "cpt", **changes: str) -> 
     return Subject(name=name, method=method, phases=phases, **values)
 
 
-def record(job: str = "cpt_standard/basic/1", **changes: object) -> r.PlannedJobRecord:
+def record(job: str = "cpt_standard/basic/1", **changes: object) -> e.PlannedJobRecord:
     spec, phase, _ = job.split("/")
     values = {
         "job": job, "spec": spec, "spec_file": f"{spec}.yaml", "title": spec, "phase": phase,
@@ -41,7 +42,7 @@ def record(job: str = "cpt_standard/basic/1", **changes: object) -> r.PlannedJob
         "seed": 42, "spec_digest": "s1", "phase_digest": "p1", "dataset_format": "text",
         "criteria": CRITERIA, **changes,
     }  # fmt: skip
-    return r.PlannedJobRecord(**values)
+    return e.PlannedJobRecord(**values)
 
 
 def verdict(
@@ -66,45 +67,45 @@ FAILED_METRICS = verdict(
 UNKNOWN_METRICS = verdict("metrics-post", r.Outcome.UNKNOWN, observed="cannot be known: this trainer posts no metrics")
 
 
-def losses(job: str, count: int = 100, first: float = 2.31, last: float = 0.412) -> r.MetricsObserved:
+def losses(job: str, count: int = 100, first: float = 2.31, last: float = 0.412) -> e.MetricsObserved:
     step = (last - first) / max(1, count - 1)
     points = tuple(r.MetricPoint(step=number, values={"train_loss": first + step * number}) for number in range(count))
-    return r.MetricsObserved(at=at(20), job=job, points=points)
+    return e.MetricsObserved(at=at(20), job=job, points=points)
 
 
-def logs(job: str, *lines: str) -> r.LogsObserved:
+def logs(job: str, *lines: str) -> e.LogsObserved:
     texts = lines or (
         "Training started",
         "[Local] Scaled batch_size: 4 -> 2 (2 CPU cores)",
         "[Local] Scaled model: meta-llama/Llama-3.2-1B -> tiny-llama (no GPU)",
     )
-    return r.LogsObserved(
+    return e.LogsObserved(
         at=at(12), job=job, first=1, lines=tuple(r.LogLine(at=at(12), source="container", text=text) for text in texts)
     )
 
 
-def issue(job: str = "cpt_standard/basic/1", **changes: object) -> r.IssueObserved:
+def issue(job: str = "cpt_standard/basic/1", **changes: object) -> e.IssueObserved:
     values = {
         "issue": "cpt-no-response-template", "title": "Response template not found", "failure_class": "trainer-error",
         "verdict": "expected", "cause": "raw text has no chat template", "fix": "", **changes,
     }  # fmt: skip
-    return r.IssueObserved(at=at(15), job=job, **values)
+    return e.IssueObserved(at=at(15), job=job, **values)
 
 
 def job_events(
     job: str, outcome: r.Outcome | None = r.Outcome.PASSED, judged: Sequence[r.Verdict] | None = None, *,
     cost: float = 0.0, attempt: int = 1, reason: str = "", failure_class: r.FailureClass | None = None,
-    extra: Sequence[r.AnyEvent] = (), released: bool = True,
-) -> list[r.AnyEvent]:  # fmt: skip
+    extra: Sequence[e.AnyEvent] = (), released: bool = True,
+) -> list[e.AnyEvent]:  # fmt: skip
     """One job from start to end; without an outcome it was interrupted."""
     pod = f"pod-{job.replace('/', '-')}"
-    events: list[r.AnyEvent] = [
-        r.JobStarted(at=at(1), job=job, attempt=attempt),
-        r.DatasetChecked(at=at(2), job=job, rows=100, format="text", digest="d1"),
-        r.PodRequested(
+    events: list[e.AnyEvent] = [
+        e.JobStarted(at=at(1), job=job, attempt=attempt),
+        e.DatasetChecked(at=at(2), job=job, rows=100, format="text", digest="d1"),
+        e.PodRequested(
             at=at(3), job=job, name=pod, via="lab", gpu="NVIDIA RTX A4000", price_cap_usd_h=0.6, deadline=at(3600)
         ),
-        r.PodCreated(
+        e.PodCreated(
             at=at(4),
             job=job,
             name=pod,
@@ -115,12 +116,12 @@ def job_events(
         *extra,
     ]
     if judged is not None:
-        events.append(r.JobJudged(at=at(36), job=job, verdicts=tuple(judged)))
+        events.append(e.JobJudged(at=at(36), job=job, verdicts=tuple(judged)))
     if released:
-        events.append(r.PodGone(at=at(38), job=job, name=pod, pod_id=f"id-{pod}", alive_s=34.0, cost_usd=cost))
+        events.append(e.PodGone(at=at(38), job=job, name=pod, pod_id=f"id-{pod}", alive_s=34.0, cost_usd=cost))
     if outcome is not None:
         events.append(
-            r.JobFinished(
+            e.JobFinished(
                 at=at(40),
                 job=job,
                 outcome=outcome,
@@ -134,26 +135,26 @@ def job_events(
 
 
 def run(
-    run_id: str, *jobs: list[r.AnyEvent], target: r.Target = r.Target.LOCAL, day: int = 0,
-    outcome: r.Outcome | None = r.Outcome.PASSED, records: Sequence[r.PlannedJobRecord] = (),
+    run_id: str, *jobs: list[e.AnyEvent], target: r.Target = r.Target.LOCAL, day: int = 0,
+    outcome: r.Outcome | None = r.Outcome.PASSED, records: Sequence[e.PlannedJobRecord] = (),
     max_spend: float | None = None, notes: tuple[str, ...] = (), staged: tuple[str, ...] = (),
 ) -> RecordedRun:  # fmt: skip
     """A run of some jobs; without an outcome it was interrupted."""
     planned = tuple(records) or tuple(record(job[0].job) for job in jobs)
-    events: list[r.AnyEvent] = [
-        r.RunStarted(
+    events: list[e.AnyEvent] = [
+        e.RunStarted(
             at=at(0), run=run_id, target=target, via="lab", jobs=planned, command="runspec specs/cpt.yaml",
             version="0.1.0", commit="1a2b3c4d5e6f7a8b", max_spend_usd=max_spend, staged=staged,
         )
     ]  # fmt: skip
     events += [event for job in jobs for event in job]
     if outcome is not None:
-        events.append(r.RunFinished(at=at(41), run=run_id, outcome=outcome, exit_code=0))
+        events.append(e.RunFinished(at=at(41), run=run_id, outcome=outcome, exit_code=0))
     shift = timedelta(days=day)
     return RecordedRun(run_id, tuple(_later(event, shift) for event in events), notes)
 
 
-def _later(event: r.AnyEvent, shift: timedelta) -> r.AnyEvent:
+def _later(event: e.AnyEvent, shift: timedelta) -> e.AnyEvent:
     import msgspec
 
     return msgspec.structs.replace(event, at=event.at + shift)
@@ -172,7 +173,7 @@ def failing(run_id: str = "8c1d", job: str = "cpt_standard/basic/1", **kwargs: o
 
 
 def unknown(run_id: str = "5e5e", job: str = "rlhf_standard/basic/1", **kwargs: object) -> RecordedRun:
-    missing = r.EvidenceMissing(at=at(10), job=job, source="metrics", reason="PPO posts no metrics")
+    missing = e.EvidenceMissing(at=at(10), job=job, source="metrics", reason="PPO posts no metrics")
     events = job_events(job, r.Outcome.UNKNOWN, verdicts(metrics_post=UNKNOWN_METRICS), extra=[missing])
     return run(run_id, events, outcome=r.Outcome.UNKNOWN, **kwargs)
 

@@ -77,7 +77,7 @@ def hostile_run(payload: str) -> RecordedRun:
         "metrics-post", Outcome.FAILED, expected=payload, observed=payload, title=payload, evidence=(payload,)
     )
     missing = fake.verdict("trains", Outcome.UNKNOWN, observed=payload, title=payload)
-    metric = fake.r.MetricsObserved(
+    metric = fake.e.MetricsObserved(
         at=fake.at(20), job=job, points=(fake.r.MetricPoint(step=1, values={payload: 1.0}),)
     )
     line = " ".join(payload.split())[:100]
@@ -85,15 +85,15 @@ def hostile_run(payload: str) -> RecordedRun:
         metric,
         fake.logs(job, f"[Local] Scaled batch_size: {line} -> {line} ({line})", payload),
         fake.issue(job, issue=payload, title=payload, fix=payload),
-        fake.r.EvidenceMissing(at=fake.at(21), job=job, source="metrics", reason=payload),
-        fake.r.LabJobObserved(
+        fake.e.EvidenceMissing(at=fake.at(21), job=job, source="metrics", reason=payload),
+        fake.e.LabJobObserved(
             at=fake.at(22), job=job, snapshot=fake.r.JobSnapshot(lab_job_id=payload, status="failed")
         ),
-        fake.r.AlertsObserved(
+        fake.e.AlertsObserved(
             at=fake.at(23), job=job, alerts=(fake.r.Alert(id="a", type=payload, lab_job_id=None, at=fake.at(23)),)
         ),
-        fake.r.PodUnconfirmed(at=fake.at(39), job=job, name="p", pod_id=None, why=payload),
-        fake.r.PodObserved(at=fake.at(9), job=job, pod=fake.r.Pod(id="p", name="p", status="RUNNING", gpu=payload)),
+        fake.e.PodUnconfirmed(at=fake.at(39), job=job, name="p", pod_id=None, why=payload),
+        fake.e.PodObserved(at=fake.at(9), job=job, pod=fake.r.Pod(id="p", name="p", status="RUNNING", gpu=payload)),
     ]
     events = fake.job_events(
         job, Outcome.FAILED, fake.verdicts(metrics_post=bad, trains=missing), reason=payload, extra=extra

@@ -70,7 +70,7 @@ def batch() -> RecordedRun:
     return fake.run("ba7c4", *jobs, outcome=Outcome.FAILED, max_spend=5.0)
 
 
-def _job(spec: str, number: int) -> list[fake.r.AnyEvent]:
+def _job(spec: str, number: int) -> list[fake.e.AnyEvent]:
     key = f"{spec}_standard/batch/{number}"
     lines = (
         f"[2026-01-04 14:02:{line % 60:02d}] [__main__] [INFO] [Progress] Step {line}/200 | Loss 3.8"
@@ -78,7 +78,7 @@ def _job(spec: str, number: int) -> list[fake.r.AnyEvent]:
     )
     log = fake.logs(key, *lines)
     if spec == "rlhf":
-        missing = fake.r.EvidenceMissing(
+        missing = fake.e.EvidenceMissing(
             at=fake.at(9), job=key, source="metrics", reason="this trainer posts no metrics"
         )
         return fake.job_events(
@@ -87,7 +87,7 @@ def _job(spec: str, number: int) -> list[fake.r.AnyEvent]:
     points = tuple(
         fake.r.MetricPoint(step=step, values={"train_loss": _loss(spec, number, step)}) for step in range(200)
     )
-    extra = [log, fake.r.MetricsObserved(at=fake.at(20), job=key, points=points)]
+    extra = [log, fake.e.MetricsObserved(at=fake.at(20), job=key, points=points)]
     if (spec, number) == ("cpt", 3):
         reason = "RunPod has no capacity for NVIDIA RTX A4000"
         return fake.job_events(key, Outcome.ERRORED, reason=reason, failure_class=FailureClass.CAPACITY)

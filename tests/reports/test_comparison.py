@@ -9,6 +9,7 @@ import fake_runs as fake
 import msgspec
 import pytest
 
+from runner import events as e
 from runner import results as r
 from runner.reports import statistics
 from runner.reports.compare import compare, newest_groups
@@ -31,7 +32,7 @@ def curve(job: str, level: float, *, count: int = 30, pace_s: float = 0.5, lost:
         )
         for number in range(1, count + 1)
     )
-    return r.MetricsObserved(at=fake.at(30), job=job, points=points)
+    return e.MetricsObserved(at=fake.at(30), job=job, points=points)
 
 
 def batch(spec: str, levels: list[float], *, failed: tuple[int, ...] = (), phase: str = "batch", **curve_args: object):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fake_runs as fake
 import msgspec
 
+from runner import events as e
 from runner import results as r
 from runner.reports.difference import changes, last_passed, recorded_jobs
 from runner.reports.explain import explain, tree
@@ -32,7 +33,7 @@ PARTS = r.Finding(
 NO_ERRORS = msgspec.structs.replace(fake.verdict("no-errors", r.Outcome.FAILED), finding=PARTS)
 
 
-def failed(*lines: str, **kwargs: object) -> r.AnyEvent:
+def failed(*lines: str, **kwargs: object) -> e.AnyEvent:
     events = fake.job_events(
         JOB, r.Outcome.FAILED, fake.verdicts(no_errors=NO_ERRORS), extra=[fake.logs(JOB, *lines)], **kwargs
     )
@@ -54,7 +55,7 @@ def test_the_cause_is_found_in_the_log_with_the_lines_around_it():
 def test_line_numbers_are_those_of_the_record_when_its_beginning_is_missing():
     run = failed(*LOG)
     events = [
-        msgspec.structs.replace(event, first=101) if isinstance(event, r.LogsObserved) else event
+        msgspec.structs.replace(event, first=101) if isinstance(event, e.LogsObserved) else event
         for event in run.events
     ]
     found = explain(one(type(run)(run.run, tuple(events), ())))

@@ -12,6 +12,7 @@ import pytest
 from hostile import PAYLOADS, hostile_run
 from pages import Seen, batch, failed_alike, page
 
+from runner import events as e
 from runner import results as r
 from runner.reports.page import view
 from runner.results import Outcome, Target
@@ -96,7 +97,7 @@ def test_a_loss_that_was_due_and_did_not_come_is_marked_even_at_the_very_end(rat
     values = [({"train_loss": 2.0 - step / 10, "learning_rate": 0.001}) for step in range(5)]
     values.append({"train_loss": None, "learning_rate": rate})
     points = tuple(r.MetricPoint(step=step, values=value) for step, value in enumerate(values))
-    extra = [r.MetricsObserved(at=fake.at(20), job=job, points=points)]
+    extra = [e.MetricsObserved(at=fake.at(20), job=job, points=points)]
     judged = fake.verdicts(metrics_post=fake.FAILED_METRICS)
     text = page(fake.run("0a0b", fake.job_events(job, Outcome.FAILED, judged, extra=extra), outcome=Outcome.FAILED))
     assert ("loss: no number at 5" in text) is is_marked

@@ -8,10 +8,11 @@ from datetime import timedelta
 import fake_runs as fake
 import pytest
 
+from runner.events import JobJudged, PodUnconfirmed
 from runner.history import RecordedRun
 from runner.reports.evidence import summarise
 from runner.reports.standing import PhaseSubject, Status, build_model, subject
-from runner.results import FailureClass, JobJudged, Outcome, PodUnconfirmed, Target
+from runner.results import FailureClass, Outcome, Target
 from runner.spec.models import Phase, Spec
 
 CLOUD, LOCAL = Target.CLOUD, Target.LOCAL

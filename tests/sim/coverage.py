@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from runner.results import AlertsObserved, AnyEvent, JobFinished, PodCreated, PodObserved
+from runner.events import AlertsObserved, AnyEvent, JobFinished, PodCreated, PodObserved
 
 # The rows of RunPod's fault table, and the faults of either tier that are such a row.
 FAULT_ROWS: Mapping[str, Sequence[str]] = {

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 
 from runner.errors import StoreError
-from runner.results import AnyEvent, decode_event, encode_event
+from runner.events import AnyEvent, decode_event, encode_event
 from tests.sim.life import Life
 
 

@@ -9,19 +9,9 @@ from itertools import pairwise
 from runner.cli.judge import BY_VERDICTS
 from runner.conditions.evidence import Evidence
 from runner.conditions.judge import judge
+from runner.events import AnyEvent, JobEvent, JobFinished, JobJudged, JobStarted, decode_event, encode_event
 from runner.plan import PlannedJob
-from runner.results import (
-    AnyEvent,
-    FailureClass,
-    JobEvent,
-    JobFinished,
-    JobJudged,
-    JobStarted,
-    Outcome,
-    Verdict,
-    decode_event,
-    encode_event,
-)
+from runner.results import FailureClass, Outcome, Verdict
 
 # What the vendors allow in a minute: the example in RunPod's own document, and the lab's default for one key.
 RUNPOD_A_MINUTE = 60

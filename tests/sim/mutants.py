@@ -14,7 +14,8 @@ from runner.engine.ending import Ending
 from runner.engine.state import JobState
 from runner.engine.steps import deploy
 from runner.errors import ProviderError
-from runner.results import Outcome, PodRequested
+from runner.events import PodRequested
+from runner.results import Outcome
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 

@@ -17,10 +17,7 @@ from runner.engine.recover import recover
 from runner.engine.run import Options, RunInfo, run_plan
 from runner.engine.world import Pace, World
 from runner.errors import StoreError
-from runner.history import open_leases
-from runner.plan import Plan, PlannedJob, Selection, make_plan
-from runner.ports import JobTicket, PodRequest
-from runner.results import (
+from runner.events import (
     AnyEvent,
     Generated,
     IssueObserved,
@@ -30,16 +27,18 @@ from runner.results import (
     MetricsCompared,
     MetricsObserved,
     ModelDownloaded,
-    Outcome,
     PodCreated,
     PodGone,
     PodRequested,
     PodUnconfirmed,
     RunFinished,
     RunStarted,
-    Target,
     WatchResumed,
 )
+from runner.history import open_leases
+from runner.plan import Plan, PlannedJob, Selection, make_plan
+from runner.ports import JobTicket, PodRequest
+from runner.results import Outcome, Target
 from runner.spec.loader import find_phase, load_spec
 from runner.spec.models import Spec
 from tests.sim import cloud as sim
@@ -321,7 +320,7 @@ class Simulation:
 
     def _synced_names(self) -> dict[str, str]:
         """The planned job by the name of a pod that was asked for, as far as it would survive a crash."""
-        from runner.results import decode_event
+        from runner.events import decode_event
 
         events = (decode_event(line) for line in self.disk.synced)
         return {event.name: event.job for event in events if isinstance(event, PodRequested)}

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from runner.results import JobFinished, Outcome, RunFinished, exit_code
+from runner.engine.exit_code import exit_code
+from runner.events import JobFinished, RunFinished
+from runner.results import Outcome
 from runner.store import Store
 from tests.sim.disk import SimJournal
 from tests.sim.wire import SINGLE_FAULTS

@@ -12,8 +12,9 @@ from urllib.parse import quote
 
 import msgspec
 
+from runner.events import AnyEvent, JobFinished, JobJudged, MetricsObserved, PodCreated, PodUnconfirmed
 from runner.local.lifecycle import Pod
-from runner.results import AnyEvent, JobFinished, JobJudged, MetricsObserved, Outcome, PodCreated, PodUnconfirmed
+from runner.results import Outcome
 from tests.sim.schedule import planned_jobs
 
 PATIENCE_S = 300.0

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from runner.events import JobFinished
 from runner.local.faults import PRESETS, What
-from runner.results import JobFinished
 from tests.sim.schedule import RATES
 from tests.sim.wire import WIRE_FAULTS
 

@@ -20,6 +20,7 @@ from runner.engine.recorder import Recorder
 from runner.engine.recover import recover
 from runner.engine.run import Options, RunInfo, run_plan
 from runner.engine.world import World
+from runner.events import AnyEvent, JobFinished, PodRequested, RunFinished, RunStarted, decode_event
 from runner.history import open_leases
 from runner.local.cloud import CloudOptions, EmbeddedCloud
 from runner.local.faults import Rule, When
@@ -31,7 +32,7 @@ from runner.plan import Plan
 from runner.ports import Journal
 from runner.providers.connect import open_lab, open_runpod
 from runner.providers.settings import Settings
-from runner.results import AnyEvent, JobFinished, PodRequested, RunFinished, RunStarted, Target, decode_event
+from runner.results import Target
 from tests.sim import coverage
 from tests.sim import invariants as of_any_run
 from tests.sim import wire_invariants as invariants

@@ -69,7 +69,7 @@ def check(directory: Path, recording: Recording, wal: bytes, promised: int) -> N
         found = list(store.load_run("r1").events) if store.runs() else []
         assert found == recording.events[: len(found)], "not a prefix"
         assert len(found) >= promised
-        assert len(store.open_leases()) == sum(1 for event in found if type(event) is make.r.PodRequested)
+        assert len(store.open_leases()) == sum(1 for event in found if type(event) is make.e.PodRequested)
         assert len(store.points("r1", "cpt/basic/1", "train_loss")) == (len(found) // 3 + 1 if found else 0)
 
 

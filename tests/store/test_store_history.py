@@ -8,7 +8,8 @@ import pytest
 import recorded as make
 
 from runner.errors import StoreError
-from runner.results import Outcome, RunStarted
+from runner.events import RunStarted
+from runner.results import Outcome
 from runner.store import Store
 
 

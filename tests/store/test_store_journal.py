@@ -159,7 +159,7 @@ async def test_points_of_one_step_are_merged_and_a_null_never_hides_a_number(sto
 
 
 async def test_a_second_attempt_starts_its_curve_afresh(store):
-    start = [make.r.JobStarted(at=make.at(3), job="cpt/basic/1", attempt=number) for number in (1, 2)]
+    start = [make.e.JobStarted(at=make.at(3), job="cpt/basic/1", attempt=number) for number in (1, 2)]
     journal = store.journal("r1")
     await journal.append(make.started("r1"), start[0], make.metrics(1, 2, 3), start[1], make.metrics(1, value=9.0))
     assert store.points("r1", "cpt/basic/1", "train_loss") == [(1, 9.0)]

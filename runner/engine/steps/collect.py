@@ -9,8 +9,9 @@ from runner.engine.context import JobContext, StepResult
 from runner.engine.steps.outside import insisting
 from runner.engine.stop import stop_for_provider
 from runner.errors import ProviderError
+from runner.events import EvidenceMissing, MetricsCompared
 from runner.ports import MetricsReader, ProviderErrorKind
-from runner.results import EvidenceMissing, MetricPoint, MetricsCompared, Outcome
+from runner.results import MetricPoint, Outcome
 from runner.spec.steps import CollectStep
 
 READ_S = 120.0

@@ -11,8 +11,9 @@ from runner.engine.steps.deploy_runpod import deploy_on_runpod
 from runner.engine.steps.ladder import Order, first_available
 from runner.engine.stop import stop_for_provider
 from runner.errors import ProviderError
+from runner.events import ConfigCreated
 from runner.ports import DeployRequest
-from runner.results import ConfigCreated, Outcome
+from runner.results import Outcome
 
 if TYPE_CHECKING:
     from runner.engine.lease import Lease

@@ -8,8 +8,9 @@ from runner.engine.context import JobContext, StepResult
 from runner.engine.steps.outside import insisting
 from runner.engine.stop import stop_for_provider
 from runner.errors import ModelError, ProviderError
+from runner.events import EvidenceMissing, Generated, ModelDownloaded, ModelRejected
 from runner.ports import ProviderErrorKind
-from runner.results import EvidenceMissing, Generated, ModelDownloaded, ModelRejected, Outcome
+from runner.results import Outcome
 from runner.spec.steps import DownloadStep, GenerateStep
 
 MAX_BYTES = 20 * 10**9
