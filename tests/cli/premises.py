@@ -22,19 +22,6 @@ from runner.local.scripted import Do, Say, Scenario, ScriptedPods
 from tests.cli.workshop import COMMAND, Said, Workshop, furnish
 
 STEPS = 4
-SPEC = """\
-runspec: 1
-name: quick
-title: A small training
-use: [common/qlora.yaml]
-template:
-  key: quick
-  method: sft
-  model: Qwen/Qwen2.5-3B-Instruct
-  training: {batch_size: 2, learning_rate: 0.0001, max_length: 1024}
-dataset: {format: messages, generate: {rows: 20, seed: 7}}
-phases: [quick]
-"""
 PHASE = f"""\
 runspec-phase: 1
 name: quick
@@ -163,7 +150,7 @@ async def open_premises(folder: Path, *faults: Rule) -> AsyncIterator[Premises]:
     """An account and a workshop in a folder, until the block ends."""
     workshop = furnish(folder)
     (folder / "specs" / "phases" / "quick.yaml").write_text(PHASE)
-    (folder / "specs" / "quick.yaml").write_text(SPEC)
+    workshop.write_spec("quick", phases=["quick"])
     trainer = folder / "trainer.py"
     trainer.write_text("print('trainer')\n")
     trainings = Trainings()

@@ -8,7 +8,6 @@ from runner.cli import targets
 from runner.errors import ProviderError, RunspecError
 from runner.local.cloud import EmbeddedCloud
 from runner.local.pods import PodLeakError, ProcessPods
-from tests.cli.premises import SPEC
 
 
 @pytest.fixture
@@ -17,7 +16,7 @@ def local(workshop, monkeypatch):
     phase = "runspec-phase: 1\nname: quick\ntitle: A pod\nsteps:\n  - {deploy: template}\n"
     phase += "success:\n  - {id: comes, title: It comes, expect: {pod: started}}\n"
     (workshop.folder / "specs" / "phases" / "quick.yaml").write_text(phase)
-    (workshop.folder / "specs" / "quick.yaml").write_text(SPEC)
+    workshop.write_spec("quick", phases=["quick"])
     monkeypatch.setattr(targets, "TRAIN_MODULES", ())
     return workshop
 

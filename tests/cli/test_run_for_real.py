@@ -12,19 +12,6 @@ from tests.cli.workshop import Said, Workshop, furnish
 
 pytestmark = pytest.mark.training
 
-NEW_SPEC = """\
-runspec: 1
-name: sft_small
-title: SFT on a 3B model
-use: [common/qlora.yaml]
-template:
-  key: sft_small
-  method: sft
-  model: Qwen/Qwen2.5-3B-Instruct
-  training: {batch_size: 2, learning_rate: 0.0001, max_length: 1024}
-dataset: {format: messages, generate: {rows: 60, seed: 7}}
-"""
-
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
@@ -39,7 +26,7 @@ def before(home: Workshop) -> bytes:
 @pytest.fixture(scope="module")
 def finished(home: Workshop, before: bytes) -> Said:
     """A template that nobody wrote any Python for, tested once, with a tenth of the steps."""
-    (home.folder / "specs" / "sft_small.yaml").write_text(NEW_SPEC)
+    home.write_spec("sft_small")
     return home.process("specs/sft_small.yaml", "--phase", "basic", "--set", "watch_steps=10")
 
 

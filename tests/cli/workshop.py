@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,18 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 600.0
 """A bound for what hangs, and no assertion: machines that are shared are slow at times."""
 COMMAND = (sys.executable, "-m", "runner.cli.main")
+SMALL_SPEC = """\
+runspec: 1
+name: {name}
+title: SFT on a 3B model
+use: [common/qlora.yaml]
+template:
+  key: {name}
+  method: sft
+  model: Qwen/Qwen2.5-3B-Instruct
+  training: {{batch_size: 2, learning_rate: 0.0001, max_length: 1024}}
+dataset: {{format: messages, generate: {{rows: 60, seed: 7}}}}
+"""
 
 
 def _variables() -> dict[str, str]:
@@ -77,6 +89,11 @@ class Workshop:
     @property
     def document(self) -> Path:
         return self.folder / "reports" / "RUNPOD_TESTING.md"
+
+    def write_spec(self, name: str, *, phases: Sequence[str] = ()) -> None:
+        """A template that nobody wrote any Python for."""
+        more = f"phases: [{', '.join(phases)}]\n" if phases else ""
+        (self.folder / "specs" / f"{name}.yaml").write_text(SMALL_SPEC.format(name=name) + more)
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         return {**_variables(), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(extra or {})}
