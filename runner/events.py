@@ -95,19 +95,30 @@ class JobStarted(JobEvent, tag="job.started", frozen=True, kw_only=True):
 
 
 class StepStarted(JobEvent, tag="step.started", frozen=True, kw_only=True):
-    """A step began. `index` counts from 0; `on_failure` steps go on counting."""
+    """A step began.
+
+    Attributes:
+        index: its number in the record, from 0; on_failure steps and those of a later life of the run go on counting.
+        step: its place among the steps of the phase, from 0; None for one of `on_failure`.
+    """
 
     index: int
     title: str
+    step: int | None = None
 
 
 class StepFinished(JobEvent, tag="step.finished", frozen=True, kw_only=True):
-    """A step ended."""
+    """A step ended. `index` and `step` as in `StepStarted`.
+
+    `failure_class` is why something ended it from outside, such as a `stop_if`; None when it ran its course.
+    """
 
     index: int
     outcome: Outcome
     detail: str = ""
     elapsed_s: float = 0.0
+    step: int | None = None
+    failure_class: FailureClass | None = None
 
 
 class DatasetChecked(JobEvent, tag="dataset.checked", frozen=True, kw_only=True):
@@ -192,7 +203,10 @@ class PodMissing(JobEvent, tag="pod.missing", frozen=True, kw_only=True):
 
 
 class WatchResumed(JobEvent, tag="watch.resumed", frozen=True, kw_only=True):
-    """Nobody watched the job for so long: the machine slept, or the runner was gone. What was not seen was no stall."""
+    """Nobody could watch the job for so long: the machine slept, the runner was gone, or the lab gave no answers.
+
+    What was not seen in that time was no stall.
+    """
 
     blind_s: float
 

@@ -141,6 +141,7 @@ class PodCloud(Protocol):
     def stream_logs(self, pod_id: str, *, after: str) -> AsyncIterator[Sequence[LogLine]]:
         """Log lines as they come, in batches, from after the cursor (empty: from the start).
 
+        The first batch comes as soon as the stream is open, and is empty while there is no line.
         Ends when the stream was cut or idle; the caller asks again with the last cursor it saw.
         """
 

@@ -129,12 +129,12 @@ def _again(
     evidence.apply_all(events)
     evidence.close()
     verdicts = judge(criteria, evidence)
-    if finished.failure_class in BY_VERDICTS or finished.outcome is Outcome.FAILED:
-        return verdicts
     errored = {verdict.id for verdict in before if verdict.outcome is Outcome.ERRORED}
+    if finished.failure_class not in BY_VERDICTS and finished.outcome is not Outcome.FAILED:
+        errored |= {verdict.id for verdict in verdicts} - {verdict.id for verdict in before}
     return tuple(
         msgspec.structs.replace(verdict, outcome=Outcome.ERRORED)
-        if verdict.outcome is Outcome.FAILED and (verdict.id in errored or verdict.id not in {v.id for v in before})
+        if verdict.outcome is Outcome.FAILED and verdict.id in errored
         else verdict
         for verdict in verdicts
     )

@@ -41,7 +41,7 @@ class Attempts:
 
     async def run(self, past: JobPast) -> JobFinished | None:
         """The end of the last attempt, with every pod accounted for; None when there is no money for an attempt."""
-        if past.can_attach and await self._is_alive(past):
+        if await self._is_to_be_taken_up(past):
             state, number = self._new_state(Evidence()), past.attempt
             finished = await self._one(state, attempt=number, past=past)
         else:
@@ -91,6 +91,12 @@ class Attempts:
         finally:
             self.interrupt.forget(state.wake)
             self.ledger.settle(self.job.key, state.cost_usd - before_usd)
+
+    async def _is_to_be_taken_up(self, past: JobPast) -> bool:
+        """Whether the attempt can go on, or lacks no more than its verdict: neither is a reason for a second pod."""
+        if past.is_ending:
+            return past.has_come_to_its_end(self.job.phase.steps)
+        return past.has_pod and await self._is_alive(past)
 
     async def _is_alive(self, past: JobPast) -> bool:
         """Whether the pod is still there. Not knowing counts as yes: the watch finds out, and nothing is created."""

@@ -56,8 +56,8 @@ class JobRun:
         if self._past is None:
             await self._state.record(JobStarted(at=self._state.now(), job=self._state.key, attempt=self._attempt))
         try:
-            steps = self._state.job.phase.steps if self._past is None else await self._take_up(self._past)
-            await self._run_steps(steps)
+            done = 0 if self._past is None else await self._take_up(self._past)
+            await self._run_steps(done)
         except StopJob as stop:
             self._stop = stop
         except BaseException as exc:
@@ -68,41 +68,44 @@ class JobRun:
             finished = await uncancelled(self._finish())
         return finished
 
-    async def _take_up(self, past: JobPast) -> tuple[Step, ...]:
-        """Go on with the pod of an earlier life; the steps that are left to do."""
+    async def _take_up(self, past: JobPast) -> int:
+        """Go on with the pod of an earlier life; how many steps need not be done any more."""
         context, state = self._context, self._state
-        if past.lease is None:
-            raise StopJob("there is no pod to go on with", FailureClass.INFRASTRUCTURE)
         restore(state, past)
-        context.leases.append(Lease.adopted(state, context.world, past.lease))
+        if past.lease is not None:
+            context.leases.append(Lease.adopted(state, context.world, past.lease))
         self._steps_done = past.step_number
-        if past.is_ending:
-            return ()
+        steps, stopped = state.job.phase.steps, past.stopped_at(state.job.phase.steps)
+        state.is_winding_down = past.is_ending
         context.watch.add(state, seen_of(past))
-        check_bargain(state, await inspect(state, context.world))
-        steps = state.job.phase.steps
-        if past.broken is not None and not _is_optional(steps, past.broken.index):
-            raise StopJob(f"an earlier life of the run ended it: {past.broken.detail}", FailureClass.CRITERION)
-        return tuple(step for step in steps[past.steps_done :] if not isinstance(step, DeployStep))
+        if not past.is_ending:
+            check_bargain(state, await inspect(state, context.world))
+        if stopped is not None and stopped.failure_class is not None:
+            raise StopJob(stopped.detail, stopped.failure_class)
+        if stopped is not None and stopped.step is not None:
+            raise _missed(steps[stopped.step], stopped.detail)
+        return past.steps_done
 
-    async def _run_steps(self, steps: tuple[Step, ...]) -> None:
-        for step in steps:
-            result = await self._run_step(step)
+    async def _run_steps(self, done: int) -> None:
+        for place, step in enumerate(self._state.job.phase.steps[done:], done):
+            if self._past is not None and isinstance(step, DeployStep):
+                continue  # its pod is the one that was taken up
+            result = await self._run_step(step, place=place)
             if result.outcome is Outcome.FAILED and not step.optional:
-                reason = f"{step_title(step)}: {result.detail}"
-                unmet = awaited(step) if isinstance(step, WaitStep) else ()
-                raise StopJob(reason, FailureClass.CRITERION, unmet=unmet)
+                raise _missed(step, result.detail)
 
-    async def _run_step(self, step: Step) -> StepResult:
+    async def _run_step(self, step: Step, *, place: int | None = None) -> StepResult:
         state, index = self._state, self._steps_done
         self._steps_done += 1
         begun_s = self._clock.monotonic()
-        await state.record(StepStarted(at=state.now(), job=state.key, index=index, title=step_title(step)))
+        title = step_title(step)
+        await state.record(StepStarted(at=state.now(), job=state.key, index=index, title=title, step=place))
+        failure_class: FailureClass | None = None
         result = StepResult(Outcome.ERRORED, "ended by an error of runspec itself")
         try:
             result = await self._dispatch(step)
         except StopJob as stop:
-            result = StepResult(stop.outcome, stop.reason)
+            result, failure_class = StepResult(stop.outcome, stop.reason), stop.failure_class
             raise
         finally:
             await state.record_if_possible(
@@ -113,6 +116,8 @@ class JobRun:
                     outcome=result.outcome,
                     detail=result.detail,
                     elapsed_s=self._clock.monotonic() - begun_s,
+                    step=place,
+                    failure_class=failure_class,
                 )
             )
         return result
@@ -148,7 +153,7 @@ class JobRun:
         try:
             saving = self._saving()
             early = judge(state.job.criteria, state.evidence)
-            if self._stop is not None:
+            if self._stop is not None and not (self._past is not None and self._past.is_ending):
                 await self._run_on_failure()
         finally:
             # Also when the disk is full or a step has a bug: neither may keep a pod alive.
@@ -159,8 +164,11 @@ class JobRun:
         if self._context.world.models is not None and state.lab_job_id is not None:
             await self._context.world.models.discard(state.lab_job_id)
         state.evidence.close()
-        verdicts = self._judge(early)
-        await state.record_if_possible(JobJudged(at=state.now(), job=state.key, verdicts=verdicts))
+        if self._past is not None and self._past.judged is not None:
+            verdicts = self._past.judged.verdicts
+        else:
+            verdicts = self._judge(early)
+            await state.record_if_possible(JobJudged(at=state.now(), job=state.key, verdicts=verdicts))
         await self._record_causes(is_whole=not self._is_hurried)
         finished = self._conclude(verdicts, saving)
         await state.record_if_possible(finished)
@@ -202,15 +210,19 @@ class JobRun:
                     self._is_leaked = True
 
     def _judge(self, early: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
-        """Verdicts on closed evidence; where something else broke, a criterion that only never got its chance is
-        errored, not failed."""
+        """Verdicts on closed evidence; where something else broke, or what ended the job may have come unseen, a
+        criterion that only never got its chance is errored, not failed."""
         verdicts = judge(self._state.job.criteria, self._state.evidence)
-        if self._stop is None or self._stop.failure_class not in NO_VERDICT:
+        stop = self._stop
+        if stop is None:
+            return verdicts
+        why = stop.reason if stop.failure_class in NO_VERDICT else self._what_was_not_seen(stop)
+        if not why:
             return verdicts
         return tuple(
             verdict
             if verdict.outcome is not Outcome.FAILED or (before.outcome is Outcome.FAILED and before.finding.decided)
-            else _errored(verdict, self._stop.reason)
+            else _errored(verdict, why)
             for verdict, before in zip(verdicts, early, strict=True)
         )
 
@@ -262,8 +274,10 @@ class JobRun:
         return f"every criterion decided; {max(left_s, 0) / 60:.0f} min of the run limit not used"
 
 
-def _is_optional(steps: tuple[Step, ...], index: int) -> bool:
-    return index < len(steps) and steps[index].optional
+def _missed(step: Step, detail: str) -> StopJob:
+    """What it means for a job that a step which has to pass did not."""
+    unmet = awaited(step) if isinstance(step, WaitStep) else ()
+    return StopJob(f"{step_title(step)}: {detail}", FailureClass.CRITERION, unmet=unmet)
 
 
 def _required(criteria: tuple[Criterion, ...]) -> tuple[Criterion, ...]:

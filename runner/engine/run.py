@@ -159,7 +159,7 @@ class _Worker:
             past = self.pasts.get(job.key, JobPast())
             if past.finished is not None:
                 self.progress.finished[job.key] = past.finished
-            elif past.lease is not None:
+            elif past.is_in_the_middle(job.phase.steps):
                 await self._run(job, past)
             elif self.interrupt.level:
                 await self._skip(job, past, "interrupted before it started", FailureClass.INTERRUPTED)

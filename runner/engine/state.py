@@ -21,7 +21,10 @@ from runner.results import FailureClass, LogLine
 from runner.spec.models import KnownIssue, Method
 
 ASLEEP_S = 60.0
-"""The watch looks every few seconds; nothing but the sleep of the machine, or of a whole life, lets so much pass."""
+"""The watch looks every few seconds; nothing but the sleep of the machine, or of a whole life, lets so much pass.
+
+So much time without an answer of the lab counts like a sleep.
+"""
 
 
 @lru_cache(maxsize=32)
@@ -59,7 +62,10 @@ class JobState:
         self._changed = asyncio.Event()
         self.woke_s = float("-inf")
         """When the machine was last found to have slept."""
+        self.blinded_s = 0.0
+        """How long nobody could watch the job, in all."""
         self._awake_s: float | None = None
+        self._answered_s = 0.0
         self._blind_s = 0.0
 
     @property
@@ -82,26 +88,34 @@ class JobState:
         self._learn(events)
 
     async def notice_sleep(self) -> None:
-        """Record a sleep of the machine since the watch looked last or anything was recorded."""
+        """Record a sleep of the machine, or a long silence of the lab, that nobody has recorded yet."""
         if blindness := self._blindness():
             await self._recorder.record(*blindness)
             self._learn(blindness)
 
     def expect_looks(self) -> None:
         """From now on the watch looks at the job every few seconds; before, nothing was to be seen or missed."""
-        self._awake_s = self._clock.monotonic()
+        self._awake_s = self._answered_s = self._clock.monotonic()
+
+    def has_answer(self) -> None:
+        """The lab said all that was asked about the job; what it did not say did not happen."""
+        self._answered_s = self._clock.monotonic()
 
     def blind_for(self, seconds: float) -> None:
         """Nobody watched the job for so long; the next record says so."""
         self._blind_s += max(0.0, seconds)
+        self.blinded_s += max(0.0, seconds)
 
     def _blindness(self) -> tuple[AnyEvent, ...]:
         if self._awake_s is not None:
             now_s = self._clock.monotonic()
             asleep_s, self._awake_s = now_s - self._awake_s, now_s
             if asleep_s > ASLEEP_S:
-                self.woke_s = now_s
+                self.woke_s = self._answered_s = now_s
                 self.blind_for(asleep_s)
+            elif now_s - self._answered_s > ASLEEP_S and not self.is_winding_down:
+                self.blind_for(now_s - self._answered_s)
+                self._answered_s = now_s
         blind_s, self._blind_s = self._blind_s, 0.0
         return (WatchResumed(at=self.now(), job=self.key, blind_s=blind_s),) if blind_s else ()
 

@@ -15,6 +15,8 @@ from runner.spec.scalars import format_duration
 MOST_STARTS = 4
 """Starts of one container that are too many: an image that works starts once."""
 START_LINE = "start container"
+_NOT_RUNNING = {"PROVISIONING", "STARTING", "EXITED", "ERROR", "TERMINATED"}
+"""A word that nobody knows is no sign that a pod that did nothing has done something meanwhile."""
 
 
 class Vigil:
@@ -41,7 +43,8 @@ class Vigil:
         """Take in one look at the pod."""
         self._status = pod.status
         if pod.status != "RUNNING":
-            self._idle_since_s = None
+            if pod.status in _NOT_RUNNING:
+                self._idle_since_s = None
             return
         if pod.uptime_s:
             if self._last_uptime_s is not None and pod.uptime_s < self._last_uptime_s:

@@ -39,6 +39,7 @@ class _Watched:
     misses: int = 0
     is_missing: bool = False
     has_moved: bool = True
+    has_metrics_trouble: bool = False
     metrics_at_s: float = float("-inf")
     log_cursor: str = ""
     log_task: asyncio.Task[None] | None = None
@@ -86,17 +87,28 @@ class Watch:
         if seen is not None:
             watched.log_cursor = seen.log_cursor
             watched.points, watched.alerts = dict(seen.points), set(seen.alerts)
+            if state.evidence.pod_missing_since is None and not state.is_winding_down:
+                watched.log_trouble = (
+                    "the log was not read to its end: the pod was gone when the run was taken up again"
+                )
         self._watched[state.key] = watched
-        watched.log_task = self._group.create_task(self._follow_logs(watched))
+        if not state.is_winding_down:
+            watched.log_task = self._group.create_task(self._follow_logs(watched))
 
     async def stop_logs(self, state: JobState) -> None:
-        """Read no more of the pod's log: what it says while we end it is no evidence of its health."""
+        """Read no more of the pod's log: what it says while we end it is no evidence of its health.
+
+        What could not be read until now is said at once, so that a life that takes this one up knows it too.
+        """
         watched = self._watched.get(state.key)
         if watched is None or watched.log_task is None:
             return
         task, watched.log_task = watched.log_task, None
         task.cancel()
         await asyncio.wait([task])
+        if watched.log_trouble is not None:
+            missing = EvidenceMissing(at=state.now(), job=state.key, source="logs", reason=watched.log_trouble)
+            await state.record_if_possible(missing)
 
     def remove(self, state: JobState) -> None:
         """Watch this job no more."""
@@ -109,8 +121,6 @@ class Watch:
         watched = self._watched.get(state.key)
         if watched is None or state.lab_job_id is None:
             return
-        if watched.log_trouble is not None:
-            await self._missing(watched, "logs", watched.log_trouble)
         for source, look in (
             ("job", self._fetch_snapshot),
             ("metrics", self._fetch_metrics),
@@ -201,6 +211,8 @@ class Watch:
     async def _look_at_jobs(self) -> None:
         listed = {snapshot.lab_job_id: snapshot for snapshot in await self._world.lab.list_jobs()}
         for watched in list(self._watched.values()):
+            if not watched.has_metrics_trouble:
+                watched.state.has_answer()
             if watched.state.lab_job_id is None or watched.state.is_winding_down or self._is_removed(watched):
                 continue
             # One job that cannot be asked about must not keep the others from being watched.
@@ -214,9 +226,10 @@ class Watch:
             await self._saw_snapshot(watched, snapshot)
         now_s = self._world.clock.monotonic()
         if watched.has_moved and now_s - watched.metrics_at_s >= self._world.pace.metrics_s:
-            watched.metrics_at_s = now_s
+            watched.metrics_at_s, watched.has_metrics_trouble = now_s, True
             await self._fetch_metrics(watched)
-            watched.has_moved = False
+            watched.has_moved = watched.has_metrics_trouble = False
+            watched.state.has_answer()
 
     async def _fetch_snapshot(self, watched: _Watched) -> None:
         job_id = watched.state.lab_job_id or ""
@@ -261,23 +274,30 @@ class Watch:
     # --- logs ---------------------------------------------------------------------------------------------------
 
     async def _follow_logs(self, watched: _Watched) -> None:
-        """Read the pod's log until it is cancelled; a cut stream is resumed after the last line that was seen."""
+        """Read the pod's log until it is cancelled; a cut stream is resumed after the last line that was seen.
+
+        One that gave lines and then ended is resumed at once: the pod may be gone soon, and its last lines with it.
+        """
         clock, pace, state = self._world.clock, self._world.pace, watched.state
         pause_s = pace.retry_s
         while True:
+            has_lines = False
             try:
                 async for lines in self._world.cloud.stream_logs(state.pod_id or "", after=watched.log_cursor):
+                    watched.log_trouble = None
+                    if not lines:
+                        continue
                     watched.log_cursor = lines[-1].cursor or watched.log_cursor
-                    watched.log_trouble, watched.has_moved = None, True
+                    watched.has_moved = has_lines = True
                     pause_s = pace.retry_s
                     await state.record_logs(tuple(lines))
-                watched.log_trouble = None
+                if has_lines:
+                    continue
             except ProviderError as exc:
                 if exc.kind != ProviderErrorKind.GONE:
                     watched.log_trouble = f"the log stream broke: {exc}"
-                elif watched.pod is None:
-                    watched.log_trouble = None  # it is asked for before the cloud knows of the pod
-                elif not state.evidence.log.lines:
+                elif watched.pod is not None and not state.evidence.log.lines:
+                    # Before that it is asked for while the cloud may not know of the pod yet.
                     watched.log_trouble = watched.log_trouble or f"not a line was had of the log: {exc}"
             await clock.sleep(pause_s)
             pause_s = min(pause_s * 2, pace.retry_max_s)

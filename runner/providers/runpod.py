@@ -218,7 +218,7 @@ class RunPod:
                 raise
 
     async def stream_logs(self, pod_id: str, *, after: str = "") -> AsyncIterator[Sequence[LogLine]]:
-        """Log lines as they come, in batches, oldest first.
+        """Log lines as they come, in batches, oldest first; an empty batch says that the stream is open.
 
         Lines that the server repeats under an id that was already seen are left out.
 
@@ -239,6 +239,7 @@ class RunPod:
         seen = dict.fromkeys([after])
         parser = SseParser()
         async with self._host.stream(call, content_type="text/event-stream", idle_s=self._log_idle_s) as stream:
+            yield []
             while chunk := await stream.next_chunk():
                 batch = [line for line in self._lines(parser, chunk) if _is_new(line, seen)]
                 if batch:

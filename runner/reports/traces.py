@@ -178,7 +178,7 @@ def _of_log(event: LogsObserved, at: float) -> Iterator[Mark]:
 def _of_runspec(event: JobEvent) -> tuple[str, bool] | None:
     match event:
         case WatchResumed():
-            return f"watched again after {duration(event.blind_s)}", False
+            return f"not watched for {duration(event.blind_s)}", False
         case IssueObserved():
             return f"issue {event.issue}", event.verdict == "error"
         case LabJobObserved() if event.snapshot.is_finished:

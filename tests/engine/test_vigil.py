@@ -48,6 +48,12 @@ def test_running_with_an_uptime_of_zero_is_believed_for_a_while_only(vigil):
     assert "uptime of 0" in vigil.complaint(501.0)
 
 
+def test_a_word_that_nobody_knows_is_no_sign_of_life(vigil):
+    for seconds in range(200, 600, 20):
+        vigil.see(pod("RUNNING", 0) if seconds % 40 else pod("HIBERNATING"), seconds)
+    assert "uptime of 0" in vigil.complaint(600.0)
+
+
 def test_a_pod_that_comes_up_after_an_uptime_of_zero_is_fine(vigil):
     vigil.see(pod("RUNNING", 0), 200.0)
     vigil.see(pod("RUNNING", 1.0), 400.0)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from runner.events import JobJudged
 from runner.results import FailureClass, Outcome
 from runner.spec.models import Phase
 from tests.engine.test_giving_back import Lived, live
+from tests.sim.schedule import planned_jobs
 
 NEVER_IN_THE_LOG = {"log": "no line has these words"}
 NEVER_IN_THE_METRICS = {"metric": "train_loss", "lt": -1}
@@ -45,3 +47,14 @@ def test_a_wait_for_either_of_two_things_is_unknown_when_one_of_them_could_not_b
 def test_a_wait_for_two_things_that_certainly_did_not_come_fails():
     (job,) = waited({}, NEVER_IN_THE_LOG, NEVER_IN_THE_METRICS).finished()
     assert (job.outcome, job.failure_class) == (Outcome.FAILED, FailureClass.CRITERION)
+
+
+def test_what_an_unseen_wait_kept_from_being_done_is_errored_and_not_failed():
+    full = planned_jobs(1, "full")[0].phase
+    lived = live({"log broken": 1.0}, phase=full)
+    (job,) = lived.finished()
+    assert (job.outcome, job.failure_class) == (Outcome.UNKNOWN, FailureClass.NO_EVIDENCE)
+    (judged,) = (event for event in lived.disk.events() if isinstance(event, JobJudged))
+    outcomes = {verdict.id: verdict.outcome for verdict in judged.verdicts}
+    assert outcomes["downloads"] is outcomes["generates"] is Outcome.ERRORED
+    assert Outcome.FAILED not in outcomes.values()

@@ -33,6 +33,13 @@ FAULTS = (
 )  # fmt: skip
 OF_FINISHED_JOBS = FAULTS[FAULTS.index("download error") : FAULTS.index("sdk reads otherwise") + 1]
 OF_OUR_PODS = FAULTS[FAULTS.index("sold out") : FAULTS.index("locked") + 1]
+OF_TEMPLATES = {
+    "metrics refused", "nan loss", "alert lost", "trainer crashes", "trainer killed", "trainer stalls",
+    "hostile archive", "model broken", "sdk reads otherwise", "out of memory",
+}  # fmt: skip
+"""What a job may be called failed for; all else is the fault of somebody else."""
+OF_SILENCE = {"suspended", "outage", "lab error"}
+"""Why the lab may give no answer for a minute."""
 PRICE_USD_H = 0.25
 QUOTE_USD_H = 0.34
 """What the lab says that the pod costs."""
@@ -110,7 +117,7 @@ class World:
         if rates.get("outage") and rng.random() < 0.5:
             self.happened["outage"] += 1
             begin = rng.uniform(0, 200)
-            self.outage = (begin, begin + rng.uniform(10, 300))
+            self.outage = (begin, begin + rng.uniform(10, 1500))
 
     def strikes(self, fault: str) -> bool:
         """Whether a fault happens now."""
@@ -138,7 +145,7 @@ class World:
     def open_job(self, config: str) -> SimJob:
         """The lab registers a job, whose pod may come later."""
         rng, number = self.rng, next(self._numbers)
-        job = SimJob(f"job{number}", config, "", step_s=rng.choice([0.2, 1.0, 4.0]), total=rng.choice([40, 200]))
+        job = SimJob(f"job{number}", config, "", step_s=rng.choice([0.2, 1.0, 4.0]), total=rng.choice([60, 200]))
         self.jobs[job.id] = job
         return job
 
@@ -383,7 +390,7 @@ class SimCloud(_Port):
         await self._answer("terminate_pod")
 
     async def stream_logs(self, pod_id: str, *, after: str) -> AsyncIterator[Sequence[LogLine]]:
-        seen = int(after or 0)
+        seen, is_open = int(after or 0), False
         idle = 0
         while idle < 30:
             await self._arrive("logs")
@@ -392,6 +399,9 @@ class SimCloud(_Port):
             job = self._world.jobs.get(pod.job or "") if pod else None
             if pod is None or job is None or (pod.gone_s is not None and seen >= len(job.logs)):
                 raise ProviderError("pod not found", kind=ProviderErrorKind.GONE, status=404)
+            if not is_open:
+                is_open = True
+                yield []
             new = job.logs[seen:]
             if new:
                 seen, idle = seen + len(new), 0

@@ -6,7 +6,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
-from runner.cli.judge import BY_VERDICTS
 from runner.conditions.evidence import Evidence
 from runner.conditions.judge import judge
 from runner.events import AnyEvent, JobEvent, JobFinished, JobJudged, JobStarted, decode_event, encode_event
@@ -48,14 +47,23 @@ def _judged_last(own: Sequence[JobEvent]) -> JobJudged | None:
 
 
 def _differences(finished: JobFinished, live: Sequence[Verdict], again: Sequence[Verdict]) -> list[str]:
-    by_verdicts = finished.failure_class in BY_VERDICTS
+    by_verdicts = finished.failure_class in (None, FailureClass.CRITERION)
     return [
         f"I6: {finished.job} {one.id} was {one.outcome}, by its journal {other.outcome}"
         for one, other in zip(live, again, strict=True)
-        # Where something else broke, what only never got its chance is errored in place of failed.
+        # Where something else broke or was not seen, what only never got its chance is errored in place of failed.
         if one.outcome is not other.outcome
         and (by_verdicts or (one.outcome, other.outcome) != (Outcome.ERRORED, Outcome.FAILED))
     ]
+
+
+def failed_without_cause(
+    finished: Sequence[JobFinished], happened: Mapping[str, int], *, causes: set[str]
+) -> list[str]:
+    """I3 the other way round: red means that a template, or what the lab did with it, was not as it should be."""
+    if any(happened.get(fault) for fault in causes):
+        return []
+    return [f"I3: {job.job} failed: {job.reason}" for job in finished if job.outcome is Outcome.FAILED]
 
 
 def asked_too_often(trace: Sequence[str], counts: Callable[[str], bool], *, a_minute: int) -> list[str]:

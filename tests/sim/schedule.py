@@ -344,8 +344,11 @@ class Simulation:
             if self.world.pods[foreign].gone_s is not None:
                 self.report.violations.append(f"I8: {foreign} was ended")
         self._check_green(events, finished)
+        self.report.violations += invariants.failed_without_cause(
+            finished, self.world.happened, causes=sim.OF_TEMPLATES
+        )
         self._check_money(events)
-        if len(self.report.points) == 1 and not self.world.happened["suspended"]:
+        if len(self.report.points) == 1 and not any(self.world.happened[fault] for fault in sim.OF_SILENCE):
             blind = [event.blind_s for event in events if isinstance(event, WatchResumed)]
             self.report.violations += [f"I10: {blind_s:.0f} s taken for a sleep that was none" for blind_s in blind]
         jobs = planned_jobs(self.schedule.jobs, self.schedule.phase, escalates=self.schedule.escalates)

@@ -7,27 +7,27 @@ from runner.conditions.judge import all_decided
 from runner.engine.context import JobContext, StepResult
 from runner.engine.stop import StopJob
 from runner.results import FailureClass, Finding, Outcome
-from runner.spec.conditions import AllOf, AnyOf, Condition, IssueSeen, LogMatches
+from runner.spec.conditions import AllOf, AnyOf, Condition, IssueSeen, LogMatches, PodIs
 from runner.spec.scalars import format_duration
 from runner.spec.steps import WaitStep
 
 
 async def wait_for(context: JobContext, step: WaitStep) -> StepResult:
-    """Wait until the condition, or its `or`, holds.
+    """Wait until the condition, or its `or`, holds. Time in which nobody could watch does not count.
 
     Raises:
         StopJob: a `stop_if` condition came true, a limit was reached, the pod died, or the user interrupts.
     """
     state, clock = context.state, context.world.clock
     limit = step.timeout or state.job.spec.limits.run
-    deadline = clock.monotonic() + limit.total_seconds()
+    deadline = clock.monotonic() + limit.total_seconds() - state.blinded_s
     while True:
         state.evidence.advance(state.now())
         stop_if_needed(context)
         findings = [evaluate(condition, state.evidence) for condition in awaited(step)]
         if result := _result_of(context, findings):
             return result
-        left_s = deadline - clock.monotonic()
+        left_s = deadline + state.blinded_s - clock.monotonic()
         if _is_all_over(context) and all(map(_is_out_of_reach, awaited(step), findings)):
             detail = f"can no longer come: the pod is gone and its job is over; {findings[0].observed}"
             return StepResult(Outcome.FAILED, detail)
@@ -100,7 +100,8 @@ def stop_if_needed(context: JobContext) -> None:
     for condition in state.job.phase.stop_if:
         finding = evaluate(condition, evidence)
         if finding.truth:
-            raise StopJob(f"{finding.expected}: {finding.observed}", state.root_cause or FailureClass.CRITERION)
+            blamed = FailureClass.INFRASTRUCTURE if isinstance(condition, PodIs) else FailureClass.CRITERION
+            raise StopJob(f"{finding.expected}: {finding.observed}", state.root_cause or blamed)
     _check_pod(context)
     _check_limits(context)
 
