@@ -190,6 +190,15 @@ class PodUnconfirmed(JobEvent, tag="pod.unconfirmed", frozen=True, kw_only=True)
     why: str
 
 
+class PodDoubled(JobEvent, tag="pod.doubled", frozen=True, kw_only=True):
+    """A second pod answered to the name of one request, and was given back. It was billed for so long at most."""
+
+    name: str
+    pod_id: str
+    alive_s: float
+    cost_usd: float
+
+
 class PodObserved(JobEvent, tag="pod.observed", frozen=True, kw_only=True):
     """The pod's description changed."""
 
@@ -327,6 +336,7 @@ AnyEvent = (
     | PodTerminating
     | PodGone
     | PodUnconfirmed
+    | PodDoubled
     | PodObserved
     | PodMissing
     | WatchResumed

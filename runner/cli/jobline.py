@@ -14,6 +14,7 @@ from runner.events import (
     LabJobObserved,
     MetricsObserved,
     PodCreated,
+    PodDoubled,
     PodGone,
     PodObserved,
     PodRefused,
@@ -163,6 +164,8 @@ def sentence(event: AnyEvent) -> str | None:
             return f"  giving pod {event.pod_id or event.name} back: {event.reason.splitlines()[0]}"
         case PodGone():
             return f"  pod {event.pod_id} is gone after {event.alive_s:.0f} s"
+        case PodDoubled():
+            return f"! a second pod of the same request was given back: {event.pod_id}, after {event.alive_s:.0f} s"
         case JobJudged() if verdicts := unmet(event):
             return "; ".join(
                 f"{SIGNS[one.outcome]} {visible_title(one.title)}: {_first_line(one.finding.observed)}"

@@ -30,6 +30,7 @@ from runner.events import (
     ModelDownloaded,
     ModelRejected,
     PodCreated,
+    PodDoubled,
     PodGone,
     PodMissing,
     PodObserved,
@@ -195,6 +196,8 @@ class Evidence:
             case AlertsObserved():
                 for alert in event.alerts:
                     self._take_alert(alert, arrival)
+            case PodDoubled():
+                self.past_pods.append(PodRecord(event.pod_id, self.now, gone_cost_usd=event.cost_usd, is_over=True))
             case PodCreated() | PodObserved() | PodMissing() | PodTerminating() | PodGone() | PodUnconfirmed():
                 self._take_pod_event(event, arrival)
             case WatchResumed():

@@ -17,6 +17,7 @@ from runner.events import (
     LogsObserved,
     MetricsObserved,
     PodCreated,
+    PodDoubled,
     PodGone,
     PodRequested,
     PodTerminating,
@@ -63,7 +64,7 @@ class JobPast:
     @property
     def proven_cost_usd(self) -> float:
         """What the pods that are gone have cost."""
-        return sum(event.cost_usd for event in self.events if isinstance(event, PodGone))
+        return sum(event.cost_usd for event in self.events if isinstance(event, PodGone | PodDoubled))
 
     @property
     def has_pod(self) -> bool:

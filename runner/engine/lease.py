@@ -8,19 +8,18 @@ teardown limit allows, and ends in a proof or in an event that says that a pod m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from runner.engine.doubles import end_doubles
 from runner.engine.ending import Ending, end_pod, look_for
 from runner.engine.state import JobState
 from runner.engine.world import World
 from runner.errors import ProviderError
 from runner.events import PodCreated, PodGone, PodRefused, PodRequested, PodTerminating, PodUnconfirmed
 from runner.history import Lease as OpenLease
-from runner.results import Pod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,18 +78,12 @@ class Lease:
             self._was_looked_for = True
             if not pods:
                 raise
-            found, *doubles = pods
+            found = pods[0]
             created = Created(pod_id=found.id, lab_job_id=found.lab_job_id, cost_usd_h=found.cost_usd_h)
             await self._own(created, adopted=True)
-            await self._end_doubles(doubles)
+            await end_doubles(state, self._world, pods)
         else:
             await self._own(created, adopted=False)
-
-    async def _end_doubles(self, doubles: Sequence[Pod]) -> None:
-        """One lease keeps one pod. What does not go now goes by its name when the lease is released."""
-        for double in doubles:
-            with suppress(ProviderError):
-                await self._world.cloud.terminate_pod(double.id)
 
     async def release(self, reason: str) -> bool:
         """Give the pod back and prove it. Idempotent; never raises.
@@ -137,7 +130,7 @@ class Lease:
 
     async def _own(self, created: Created, *, adopted: bool) -> None:
         state = self._state
-        state.pod_id, state.lab_job_id = created.pod_id, created.lab_job_id
+        state.pod_name, state.pod_id, state.lab_job_id = self.name, created.pod_id, created.lab_job_id
         state.cost_usd_h = created.cost_usd_h
         await state.record(
             PodCreated(

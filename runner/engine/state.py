@@ -40,7 +40,10 @@ class JobState:
         self.job = job
         self.evidence = Evidence()
         self.started_s = clock.monotonic()
+        self.pod_name: str | None = None
         self.pod_id: str | None = None
+        self.doubles: set[str] = set()
+        """Further pods of that name which were given back."""
         self.lab_job_id: str | None = None
         self.config_id: str | None = None
         self.pod_since_s: float | None = None
@@ -173,7 +176,7 @@ class JobState:
 
     def adopt(self, lease: OpenLease, *, billed_s: float) -> None:
         """Take over the pod of an earlier life, which has been billed for so many seconds."""
-        self.pod_id, self.lab_job_id = lease.pod_id, lease.lab_job_id
+        self.pod_name, self.pod_id, self.lab_job_id = lease.name, lease.pod_id, lease.lab_job_id
         self.cost_usd_h, self.gpu = lease.cost_usd_h, lease.gpu or None
         self.pod_since_s = self._clock.monotonic() - billed_s
         self.started_s = self.pod_since_s

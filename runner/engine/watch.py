@@ -14,6 +14,7 @@ from datetime import datetime
 from types import TracebackType
 
 from runner.engine.attach import Seen
+from runner.engine.doubles import end_doubles
 from runner.engine.state import JobState
 from runner.engine.vigil import Vigil
 from runner.engine.world import World
@@ -168,7 +169,8 @@ class Watch:
     # --- pods ---------------------------------------------------------------------------------------------------
 
     async def _look_at_pods(self) -> None:
-        by_id = {pod.id: pod for pod in await self._world.cloud.list_pods()}
+        pods = await self._world.cloud.list_pods()
+        by_id = {pod.id: pod for pod in pods}
         for watched in list(self._watched.values()):
             state = watched.state
             if state.pod_id is None or state.is_winding_down or self._is_removed(watched):
@@ -178,6 +180,7 @@ class Watch:
                 await self._ask_for_pod(watched, state.pod_id)
             else:
                 await self._saw_pod(watched, pod)
+            await end_doubles(state, self._world, pods)
 
     def _is_removed(self, watched: _Watched) -> bool:
         """Whether the job ended while others were looked at: nothing may be recorded of it after its end."""

@@ -23,6 +23,7 @@ from runner.events import (
     ModelDownloaded,
     PlannedJobRecord,
     PodCreated,
+    PodDoubled,
     PodGone,
     PodObserved,
     PodRequested,
@@ -253,7 +254,9 @@ def _cost_usd(start: RunStarted, finish: JobFinished | None, events: Sequence[An
     # A local pod has the price of the machine that it stands for, so that limits are rehearsed; nobody pays it.
     if start.target is not Target.CLOUD:
         return 0.0
-    return finish.cost_usd if finish else sum(event.cost_usd for event in events if isinstance(event, PodGone))
+    if finish is not None:
+        return finish.cost_usd
+    return sum(event.cost_usd for event in events if isinstance(event, PodGone | PodDoubled))
 
 
 def last_attempt(events: Sequence[AnyEvent]) -> tuple[int, Sequence[AnyEvent]]:

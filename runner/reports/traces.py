@@ -19,6 +19,7 @@ from runner.events import (
     LogsObserved,
     MetricsObserved,
     PodCreated,
+    PodDoubled,
     PodGone,
     PodMissing,
     PodObserved,
@@ -163,6 +164,8 @@ def _of_pod(event: JobEvent) -> tuple[str, bool] | None:
             return "vanished", True
         case PodGone():
             return "proven gone", False
+        case PodDoubled():
+            return f"a second pod, {event.pod_id}, was given back", True
         case PodUnconfirmed():
             return f"not proven gone: {event.why}", True
     return None

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import ProviderError
+from runner.events import PodDoubled, PodGone
 from runner.local.faults import Rule, What, When
 from runner.local.lifecycle import Pod, PodHost
 from runner.providers import http
@@ -94,6 +95,22 @@ def test_of_two_pods_for_one_lost_create_the_second_is_given_back_at_once(tmp_pa
     )
     assert len(alive_s) == 2
     assert alive_s[0] < 30 < alive_s[1]
+
+
+def test_a_second_pod_that_shows_up_late_is_given_back_and_on_the_bill(tmp_path):
+    with seeded_ids(1):
+        simulation = Doubling(WireSchedule(seed=1, via="runpod", healthy=True), tmp_path)
+        report = simulation.run()
+    assert report.violations == []
+    assert report.exit_code == 0
+    (double,) = simulation.doubles
+    alive_s = (double.paid[-1].end - double.paid[0].start).total_seconds()
+    assert alive_s < 30
+    (said,) = (event for event in simulation.disk.events() if isinstance(event, PodDoubled))
+    (gone,) = (event for event in simulation.disk.events() if isinstance(event, PodGone))
+    (job,) = report.finished
+    assert said.alive_s >= alive_s - 1
+    assert job.cost_usd == pytest.approx(gone.cost_usd + said.cost_usd)
 
 
 def test_logs_that_cannot_be_had_are_no_verdict_on_the_template():
