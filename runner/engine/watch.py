@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 
 from runner.engine.attach import Seen
@@ -26,6 +26,8 @@ from runner.spec.models import Method
 
 MISSES_BEFORE_ASKING = 2
 """A listing may lag behind a create, so a pod is asked for by id only after this many listings without it."""
+ALERTS_OVERLAP = timedelta(minutes=10)
+"""How far behind the newest alert, by the lab's clock, every look begins: a busy account has thousands a day."""
 
 
 @dataclass(slots=True)
@@ -53,6 +55,7 @@ class Watch:
     def __init__(self, world: World, *, since: datetime) -> None:
         self._world = world
         self._since = since
+        self._newest_alert_at: datetime | None = None
         self._watched: dict[str, _Watched] = {}
         self._group = asyncio.TaskGroup()
         self._loops: list[asyncio.Task[None]] = []
@@ -255,8 +258,13 @@ class Watch:
 
     # --- alerts -------------------------------------------------------------------------------------------------
 
-    async def _look_at_alerts(self) -> None:
-        alerts = await self._world.lab.alerts(since=self._since)
+    async def _look_at_alerts(self, *, once_more: bool = False) -> None:
+        """Read what is new; `once_more` reads all of it, should something have been written down out of order."""
+        newest = self._newest_alert_at
+        since = self._since if once_more or newest is None else max(self._since, newest - ALERTS_OVERLAP)
+        alerts = await self._world.lab.alerts(since=since)
+        if alerts:
+            self._newest_alert_at = max(alert.at for alert in alerts)
         for watched in list(self._watched.values()):
             state = watched.state
             if self._is_removed(watched):
@@ -272,7 +280,7 @@ class Watch:
                 await state.record(AlertsObserved(at=state.now(), job=state.key, alerts=new))
 
     async def _fetch_alerts(self, _watched: _Watched) -> None:
-        await self._look_at_alerts()
+        await self._look_at_alerts(once_more=True)
 
     # --- logs ---------------------------------------------------------------------------------------------------
 

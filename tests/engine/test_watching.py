@@ -64,17 +64,17 @@ class PartlyBrokenLab:
     async def metrics(self, lab_job_id: str) -> Sequence[MetricPoint]:
         return [MetricPoint(step=3, values={"train_loss": 1.0})]
 
-    async def alerts(self, *, since: Any) -> Sequence[Any]:
+    async def alerts(self, *, since: datetime) -> Sequence[Alert]:
         return []
 
 
-def watched_for(seconds: float, lab_ids: Sequence[str]) -> list[AnyEvent]:
-    """The events of jobs with these ids at the lab, watched for some virtual time."""
+def watched_for(seconds: float, lab_ids: Sequence[str], *, lab: PartlyBrokenLab | None = None) -> list[AnyEvent]:
+    """The events of jobs with these ids at the lab, watched for some virtual time and then looked at once more."""
     loop = SimLoop(random.Random(0))
     journal, clock = ListJournal(), SimClock(loop)
     world: Any = World(
         cloud=VanishingCloud(),  # type: ignore[arg-type]
-        lab=PartlyBrokenLab(),  # type: ignore[arg-type]
+        lab=lab or PartlyBrokenLab(),  # type: ignore[arg-type]
         journal=journal,
         clock=clock,
         datasets=None,  # type: ignore[arg-type]
@@ -88,6 +88,7 @@ def watched_for(seconds: float, lab_ids: Sequence[str]) -> list[AnyEvent]:
                 state.pod_id, state.lab_job_id = f"pod-{lab_id}", lab_id
                 watch.add(state)
             await clock.sleep(seconds)
+            await watch.look_once_more(state)
 
     _run(loop, watch_them())
     return journal.events
@@ -113,10 +114,22 @@ def test_a_job_that_cannot_be_asked_about_does_not_keep_the_others_from_being_wa
 class AlertingLab(PartlyBrokenLab):
     """It has an alert of each of two jobs."""
 
-    async def alerts(self, *, since: Any) -> Sequence[Alert]:
+    def __init__(self) -> None:
+        self.asked_since: list[datetime] = []
+
+    async def alerts(self, *, since: datetime) -> Sequence[Alert]:
+        self.asked_since.append(since)
         return [
             Alert(id=job, type="job_started", lab_job_id=job, at=datetime(2026, 11, 22, tzinfo=UTC)) for job in "ab"
         ]
+
+
+def test_alerts_are_read_whole_at_the_first_and_the_last_look_and_the_newest_ones_between():
+    lab = AlertingLab()
+    watched_for(60, ["a"], lab=lab)
+    begun, *between, last = lab.asked_since
+    assert begun == last < datetime(2026, 11, 21, tzinfo=UTC)
+    assert set(between) == {datetime(2026, 11, 21, 23, 50, tzinfo=UTC)}
 
 
 def test_nothing_is_recorded_of_a_job_that_ended_while_another_one_was_looked_at():
