@@ -69,7 +69,7 @@ def _asked(key: str, method: str | None, model: str | None) -> dict[str, Any]:
         model = click.prompt("Base model (organisation/name)")
     template: dict[str, Any] = {"key": key, "method": str(method), "model": model}
     if method == Method.RLHF:
-        template["reward"] = {"function": "lexical"}
+        template["reward"] = {"function": "keyword"}
     return template
 
 

@@ -9,7 +9,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from runner.cli.jobline import SIGNS, Board, sentence, unmet, visible_title
-from runner.events import AnyEvent, IssueObserved, JobEvent, JobFinished, JobJudged, PodUnconfirmed, encode_event
+from runner.events import (
+    AnyEvent,
+    IssueObserved,
+    JobEvent,
+    JobFinished,
+    JobJudged,
+    PodDoubled,
+    PodUnconfirmed,
+    encode_event,
+)
 from runner.reports.foreign import visible
 from runner.results import Verdict
 
@@ -90,6 +99,9 @@ def announcement(event: AnyEvent) -> list[Text]:
         case IssueObserved(verdict="error" | "infrastructure"):
             said = f": {_first_line(event.text)}" if event.text else ""
             return [Text(f"! {visible(event.job)}  {visible(event.title)}{said}")]
+        case PodDoubled():
+            said = f"a second pod of one request was given back: {visible(event.pod_id)}, {duration(event.alive_s)}"
+            return [Text(f"! {visible(event.job)}  {said}")]
         case PodUnconfirmed():
             return [Text(f"! pod {event.pod_id or event.name} may still be billed: {visible(event.why)}", style="red")]
         case _:

@@ -153,6 +153,12 @@ def test_failure_is_announced_at_once_with_expected_and_observed(golden):
     golden(announced(Console(file=io.StringIO(), width=200)), GOLDEN / "announced_pipe.txt")
 
 
+def test_second_pod_of_one_request_is_announced():
+    console = Console(file=io.StringIO(), width=200)
+    announce(e.PodDoubled(at=START, job=PASSED, name="n", pod_id="abc", alive_s=25, cost_usd=0.01), console)
+    assert "a second pod of one request was given back: abc, 25 s" in console.file.getvalue()
+
+
 def test_without_colour_words_and_signs_say_the_same(monkeypatch, golden):
     monkeypatch.setenv("NO_COLOR", "1")
     console = Console(file=io.StringIO(), width=80, force_terminal=True)
