@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from runner.cli.options import state_flag
 from runner.events import AnyEvent, PodCreated, PodGone, PodRefused, PodRequested, PodUnconfirmed
 from runner.history import open_leases
 
@@ -42,5 +43,8 @@ class HeardPods:
     def conclude(self, state_dir: Path) -> tuple[int, str]:
         """The exit code of a run whose record broke off, and what to say of its pods."""
         if names := self.open_names:
-            return UNCONFIRMED, f"pods may still be billed: {', '.join(names)}; run `runspec reap --state {state_dir}`"
+            return (
+                UNCONFIRMED,
+                f"pods may still be billed: {', '.join(names)}; run `runspec reap{state_flag(state_dir)}`",
+            )
         return NO_VERDICT, "the run ends without a verdict; every pod was given back"

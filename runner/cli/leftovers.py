@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from runner.cli.options import state_flag
 from runner.engine.recorder import Recorder
 from runner.engine.recover import recover
 from runner.engine.world import World
@@ -43,4 +44,5 @@ async def end_or_announce(store: Store, world: World, target: Target, *, run: st
     if not found:
         return
     names = ", ".join(lease.pod_id or lease.name for lease in found)
-    click.echo(f"warning: earlier runs may have left pods: {names}; `runspec reap` looks and ends them", err=True)
+    reap = f"runspec reap{state_flag(store.path.parent)}"
+    click.echo(f"warning: earlier runs may have left pods: {names}; `{reap}` shows them", err=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -133,6 +135,12 @@ def with_state(command: F) -> F:
         show_default=True,
         help="Folder that runs are recorded in.",
     )(command)
+
+
+def state_flag(state: Path) -> str:
+    """What an advised command needs to find the runs of this state directory: empty when it looks there anyway."""
+    usual = os.environ.get(environment_variable("--state"), DEFAULT_STATE)
+    return "" if state == Path(usual) else f" --state {shlex.quote(str(state))}"
 
 
 def with_progress(command: F) -> F:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runner.cli.options import with_state
+from runner.cli.options import state_flag, with_state
 from runner.results import Target
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ async def _reap(store: Store, target: Target, state: Path, *, yes: bool, everyth
         found = find(leases, pods, now=world.clock.now(), everything=everything, is_paid=is_paid)
         _print(found)
         if not yes:
-            return _advise(found, target)
+            return _advise(found, target, state)
         return await _end(store, world, found)
 
 
@@ -109,13 +109,13 @@ def _without_key(found: Sequence[Found]) -> int:
     return UNCONFIRMED if found else NO_VERDICT
 
 
-def _advise(found: Sequence[Found], target: Target) -> int:
+def _advise(found: Sequence[Found], target: Target, state: Path) -> int:
     ours = [one for one in found if one.is_to_end]
     if not ours:
         click.echo("nothing is left: every pod of the journal is proven gone, and none by our name is overdue")
         return 0
     what = "are not proven gone" if target is Target.LOCAL else "may still bill"
-    click.echo(f"{len(ours)} {what}; `runspec reap --target {target} --yes` ends them")
+    click.echo(f"{len(ours)} {what}; `runspec reap --target {target} --yes{state_flag(state)}` ends them")
     return UNCONFIRMED
 
 

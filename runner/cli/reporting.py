@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from runner.cli.options import state_flag
 from runner.errors import Diagnostic, ReportError, did_you_mean
 from runner.history import RecordedRun
 
@@ -81,7 +82,8 @@ def write_after_run(store: Store, run: str, reports: Reports) -> None:
     try:
         write_reports(store.load_run(run), reports)
     except ReportError as exc:
-        click.echo(f"{exc}\nthe run itself is recorded: `runspec report {run}` tries again", err=True)
+        again = f"runspec report {run}{state_flag(store.path.parent)}"
+        click.echo(f"{exc}\nthe run itself is recorded: `{again}` tries again", err=True)
 
 
 def _write(kind: str, path: Path, run: RecordedRun) -> None:

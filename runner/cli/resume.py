@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from runner.cli import offers
-from runner.cli.options import parse_usd, with_document, with_progress, with_state
+from runner.cli.options import parse_usd, state_flag, with_document, with_progress, with_state
 from runner.cli.progress import Mode
 from runner.cli.reporting import Reports, with_reports
 from runner.engine.exit_code import exit_code
@@ -71,7 +71,7 @@ def command(
         click.echo(f"run {recorded.run} is complete: all of its {len(plan.jobs)} jobs have their verdict")
         with Store.open(state, read_only=True) as store:
             write_after_run(store, recorded.run, reports)
-        return _code_of(recorded)
+        return _code_of(recorded, state)
     check_datasets([job for job in plan.jobs if job.key in left])
     settings = check_target(plan.target, max_spend_usd=plan.max_spend_usd, folder=plan.jobs[0].base_dir, via=plan.via)
     if plan.via == "runpod":
@@ -84,7 +84,7 @@ def command(
     return launch.run(settings, None if document == "none" else Path(document))
 
 
-def _code_of(recorded: RecordedRun) -> int:
+def _code_of(recorded: RecordedRun, state: Path) -> int:
     """What a complete run came to: being complete makes no failure a success, and no lost pod a found one."""
     from runner.history import open_leases
     from runner.replan import finished_jobs
@@ -92,7 +92,8 @@ def _code_of(recorded: RecordedRun) -> int:
     code = exit_code(finished_jobs(recorded.events).values())
     if left := open_leases(recorded.run, recorded.events):
         names = ", ".join(lease.pod_id or lease.name for lease in left)
-        click.echo(f"{names} may still bill, no end was proven; `runspec reap` ends what is left", err=True)
+        reap = f"runspec reap --yes{state_flag(state)}"
+        click.echo(f"{names} may still bill, no end was proven; `{reap}` ends what is left", err=True)
         return UNCONFIRMED
     # Proven gone since then; the job has no verdict all the same.
     return NO_VERDICT if code == UNCONFIRMED else code

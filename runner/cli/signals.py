@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from runner.cli.options import state_flag
 from runner.engine.interrupt import Interrupt
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -36,7 +37,7 @@ def ladder(interrupt: Interrupt, state_dir: Path, *, afterwards: Handler) -> Ite
         elif level == 2:
             _say("giving pods back, collecting nothing more (again: leave at once)")
         else:
-            _say(f"left at once: pods may still bill; run `runspec reap --state {state_dir}`")
+            _say(f"left at once: pods may still bill; run `runspec reap{state_flag(state_dir)}`")
             _show_cursor()
             os._exit(LEFT_AT_ONCE)
 

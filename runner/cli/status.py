@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runner.cli.options import with_state
+from runner.cli.options import state_flag, with_state
 from runner.results import Target
 
 if TYPE_CHECKING:
@@ -45,11 +45,12 @@ def command(state: Path) -> int:
         for summary in store.unfinished_runs()[:1]:
             if summary.run not in shown:
                 done = f"{summary.finished} of {summary.jobs} jobs done"
-                click.echo(f"run {summary.run} was interrupted, {done}: `runspec resume {summary.run}`")
+                resume = f"runspec resume {summary.run}{state_flag(state)}"
+                click.echo(f"run {summary.run} was interrupted, {done}: `{resume}`")
         targets = {summary.run: summary.target for summary in store.runs()}
         for lease in store.open_leases():
             if lease.run not in shown:
-                click.echo(_lease_line(lease, targets.get(lease.run)))
+                click.echo(_lease_line(lease, targets.get(lease.run), state_flag(state)))
         last = next((run for run in store.runs(20) if run.finished_at is not None), None)
         report = summarise(store.load_run(last.run)) if last else None
         if report is not None:
@@ -57,9 +58,9 @@ def command(state: Path) -> int:
     return 0
 
 
-def _lease_line(lease: Lease, target: Target | None) -> str:
+def _lease_line(lease: Lease, target: Target | None, flag: str) -> str:
     pod = f"pod {lease.pod_id or lease.name} of run {lease.run}"
     if target is Target.LOCAL:
         # It ended with its runner and costs nothing; the journal only does not know it yet.
-        return f"! local {pod} is not proven gone: `runspec reap --target local --yes`"
-    return f"! {pod} may still be billed: `runspec reap`"
+        return f"! local {pod} is not proven gone: `runspec reap --target local --yes{flag}`"
+    return f"! {pod} may still be billed: `runspec reap{flag}`"

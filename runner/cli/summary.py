@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import shlex
-from pathlib import Path
 
 from rich.console import Console
 
-from runner.cli.options import DEFAULT_STATE, environment_variable
+from runner.cli.options import state_flag
 from runner.reports.difference import recorded_jobs
 from runner.reports.evidence import summarise
 from runner.reports.explain import explain
@@ -40,10 +38,4 @@ def print_run(store: Store, run: str) -> None:
     if report is not None:
         failed = (job for job in recorded_jobs(recorded) if job.job.outcome is not Outcome.PASSED)
         explanations = {job.job.key: explain(job) for job in failed}
-        print_summary(report, stdout_console(), explanations, flags=_flags(store.path.parent))
-
-
-def _flags(state: Path) -> str:
-    """What the commands that a summary advises need, to find the run in its state directory."""
-    usual = os.environ.get(environment_variable("--state"), DEFAULT_STATE)
-    return "" if state == Path(usual) else f" --state {shlex.quote(str(state))}"
+        print_summary(report, stdout_console(), explanations, flags=state_flag(store.path.parent))

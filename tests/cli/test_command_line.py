@@ -393,6 +393,10 @@ def test_status_of_a_killed_run_names_what_goes_on_with_it_and_what_ends_its_pod
     said = runspec("status")
     assert "run dead was interrupted, 0 of 0 jobs done: `runspec resume dead`" in said.out
     assert advice in said.out
+    (workshop.folder / ".runspec").rename(workshop.folder / "other")
+    elsewhere = runspec("status", "--state", "other").out
+    assert "`runspec resume dead --state other`" in elsewhere
+    assert f"{advice.removesuffix('`')} --state other`" in elsewhere
 
 
 def test_last_run_of_nothing_says_so(runspec):
