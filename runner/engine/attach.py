@@ -19,6 +19,7 @@ from runner.events import (
     PodCreated,
     PodDoubled,
     PodGone,
+    PodObserved,
     PodRequested,
     PodTerminating,
     StepFinished,
@@ -144,6 +145,8 @@ def restore(state: JobState, past: JobPast) -> None:
     for event in past.latest:
         if isinstance(event, PodCreated):
             state.lab_job_id = event.lab_job_id
+        elif isinstance(event, PodObserved):
+            state.lab_job_id = state.lab_job_id or event.pod.lab_job_id
         elif isinstance(event, JobStarted) and past.lease is None:
             state.started_s -= max(0.0, (state.now() - event.at).total_seconds())
     state.remember(

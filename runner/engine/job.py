@@ -22,6 +22,7 @@ from runner.engine.stop import NO_VERDICT, StopJob, cut_off_by
 from runner.errors import ProviderError
 from runner.events import JobFinished, JobJudged, JobStarted, StepFinished, StepStarted
 from runner.results import FailureClass, Outcome, Verdict
+from runner.spec.conditions import PodIs
 from runner.spec.models import Criterion
 from runner.spec.steps import (
     CancelStep,
@@ -78,7 +79,8 @@ class JobRun:
         steps, stopped = state.job.phase.steps, past.stopped_at(state.job.phase.steps)
         state.is_winding_down = past.is_ending
         context.watch.add(state, seen_of(past))
-        if not past.is_ending:
+        is_unseen = state.lab_job_id is None or any(isinstance(step, DeployStep) for step in steps[past.steps_done :])
+        if is_unseen and not past.is_ending:
             check_bargain(state, await inspect(state, context.world))
         if stopped is not None and stopped.failure_class is not None:
             raise StopJob(stopped.detail, stopped.failure_class)
@@ -277,7 +279,9 @@ class JobRun:
 def _missed(step: Step, detail: str) -> StopJob:
     """What it means for a job that a step which has to pass did not."""
     unmet = awaited(step) if isinstance(step, WaitStep) else ()
-    return StopJob(f"{step_title(step)}: {detail}", FailureClass.CRITERION, unmet=unmet)
+    is_of_cloud = bool(unmet) and all(isinstance(condition, PodIs) for condition in unmet)
+    failure_class = FailureClass.INFRASTRUCTURE if is_of_cloud else FailureClass.CRITERION
+    return StopJob(f"{step_title(step)}: {detail}", failure_class, unmet=unmet)
 
 
 def _required(criteria: tuple[Criterion, ...]) -> tuple[Criterion, ...]:

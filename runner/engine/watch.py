@@ -84,9 +84,13 @@ class Watch:
     def add(self, state: JobState, seen: Seen | None = None) -> None:
         """Watch a job whose pod exists; `seen` is what an earlier life has recorded of it."""
         limits, pace = state.job.spec.limits, self._world.pace
-        begun_s = self._world.clock.monotonic() if state.pod_since_s is None else state.pod_since_s
+        now_s = self._world.clock.monotonic()
         state.expect_looks()
-        state.vigil = Vigil(since_s=begun_s, provision_s=limits.provision.total_seconds(), stuck_s=pace.stuck_s)
+        state.vigil = Vigil(
+            since_s=now_s if state.pod_since_s is None else state.pod_since_s,
+            provision_s=limits.provision.total_seconds(),
+            stuck_s=pace.stuck_s,
+        )
         watched = _Watched(state=state)
         if seen is not None:
             watched.log_cursor = seen.log_cursor
@@ -180,6 +184,8 @@ class Watch:
                 continue
             pod = by_id.get(state.pod_id)
             if pod is None:
+                if state.vigil is not None:
+                    state.vigil.see(None, self._world.clock.monotonic())
                 await self._ask_for_pod(watched, state.pod_id)
             else:
                 await self._saw_pod(watched, pod)

@@ -43,6 +43,15 @@ def test_a_run_killed_while_it_trains_is_taken_up_again_on_the_same_pod(via):
     assert "another attempt" not in report.marks
 
 
+def test_a_pod_that_trains_is_taken_up_however_long_nobody_came_back():
+    quiet = Schedule(seed=10, via="runpod", resumes=True, away_s=1500)
+    for point in range(point_of(quiet, "journal> PodCreated"), point_of(quiet, "journal> MetricsObserved"), 9):
+        report = simulate(replace(quiet, kills=[point]))
+        assert report.violations == []
+        assert creates(report) == 1
+        assert report.exit_code == 0, str(report)
+
+
 def test_a_job_that_is_not_taken_up_for_want_of_money_keeps_what_its_pod_has_cost():
     quiet = Schedule(seed=6, resumes=True, away_s=1500, cap_usd=0.8)
     trace = simulate(quiet).trace
