@@ -11,7 +11,7 @@ from runner.engine.attach import JobPast, restore, seen_of
 from runner.engine.context import JobContext, StepResult
 from runner.engine.lease import Lease
 from runner.engine.shielding import uncancelled
-from runner.engine.steps.bargain import check_bargain, inspect
+from runner.engine.steps.bargain import check_pod
 from runner.engine.steps.cancel import cancel_job, end_lab_job, wind_down
 from runner.engine.steps.collect import collect_evidence
 from runner.engine.steps.dataset import validate_dataset
@@ -81,7 +81,7 @@ class JobRun:
         context.watch.add(state, seen_of(past))
         is_unseen = state.lab_job_id is None or any(isinstance(step, DeployStep) for step in steps[past.steps_done :])
         if is_unseen and not past.is_ending:
-            check_bargain(state, await inspect(state, context.world))
+            await check_pod(state, context.world, may_be_gone=True)
         if stopped is not None and stopped.failure_class is not None:
             raise StopJob(stopped.detail, stopped.failure_class)
         if stopped is not None and stopped.step is not None:

@@ -187,8 +187,8 @@ def test_a_job_that_a_bug_cut_off_is_neither_passed_nor_failed(rates):
     assert [job.outcome for job in lived.finished()] in ([Outcome.ERRORED], [Outcome.CANCELLED])
 
 
-class GoneSoonCloud:
-    """Its pod is listed once, and is gone as soon as anybody looks closer."""
+class ShyCloud:
+    """Its pod is listed once, and never answered for when anybody looks closer."""
 
     def __init__(self) -> None:
         self.listings = 0
@@ -198,7 +198,9 @@ class GoneSoonCloud:
         return [Pod(id="pod2", name="two", status="RUNNING", cost_usd_h=1.0)] if self.listings == 1 else []
 
     async def get_pod(self, pod_id: str) -> Pod:
-        raise ProviderError("pod not found", kind="gone", status=404)
+        if self.listings > 1:
+            raise ProviderError("pod not found", kind="gone", status=404)
+        raise ProviderError("503", kind="transient", status=503)
 
     async def terminate_pod(self, pod_id: str) -> None:
         return None
@@ -222,7 +224,7 @@ def test_a_run_that_is_taken_up_again_pays_for_the_pods_of_earlier_attempts_once
     ledger = Ledger(None)
     ledger.settle(job.key, past.proven_cost_usd)
     world: Any = World(
-        cloud=GoneSoonCloud(),  # type: ignore[arg-type]
+        cloud=ShyCloud(),  # type: ignore[arg-type]
         lab=sim.SimLab(sim.World(random.Random(0), {}), loop, life),
         journal=SimJournal(disk, life),
         clock=clock,

@@ -12,7 +12,7 @@ from runner.conditions import judge
 from runner.engine import ending, lease, money, recover
 from runner.engine.ending import Ending
 from runner.engine.state import JobState
-from runner.engine.steps import deploy
+from runner.engine.steps import bargain
 from runner.errors import ProviderError
 from runner.events import PodRequested
 from runner.results import Outcome
@@ -65,7 +65,7 @@ def unproven_end(patch: pytest.MonkeyPatch) -> None:
 
 def overpriced_kept(patch: pytest.MonkeyPatch) -> None:
     """Nobody looks at what the pod really costs."""
-    patch.setattr(deploy, "check_bargain", lambda state, pod: None)
+    patch.setattr(bargain, "_check_bargain", lambda state, pod: None)
 
 
 def unknown_is_green(patch: pytest.MonkeyPatch) -> None:

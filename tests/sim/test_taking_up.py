@@ -52,6 +52,14 @@ def test_a_pod_that_trains_is_taken_up_however_long_nobody_came_back():
         assert report.exit_code == 0, str(report)
 
 
+def test_a_training_that_failed_while_nobody_watched_is_not_tried_again():
+    crashing = Schedule(seed=2, phase="full", rates={"trainer crashes": 1.0}, resumes=True, away_s=1500)
+    report = simulate(replace(crashing, kills=[point_of(crashing, "journal> PodCreated") + 1]))
+    assert report.violations == []
+    assert creates(report) == 1
+    assert [job.outcome for job in report.finished] == [Outcome.FAILED]
+
+
 def test_a_job_that_is_not_taken_up_for_want_of_money_keeps_what_its_pod_has_cost():
     quiet = Schedule(seed=6, resumes=True, away_s=1500, cap_usd=0.8)
     trace = simulate(quiet).trace

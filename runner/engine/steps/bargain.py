@@ -9,6 +9,7 @@ from runner.engine.state import JobState
 from runner.engine.stop import StopJob, stop_for_provider
 from runner.engine.world import World
 from runner.errors import ProviderError
+from runner.ports import ProviderErrorKind
 from runner.results import FailureClass, GpuOffer, Pod
 
 MAX_LIVE_PODS = 64
@@ -95,20 +96,34 @@ def bigger(offers: Sequence[GpuOffer], *, than: str, price_cap: float, count: in
     return [offer.id for offer in fitting]
 
 
-async def inspect(state: JobState, world: World) -> Pod:
-    """The pod as its cloud describes it: the lab's own figures are informational only."""
+async def check_pod(state: JobState, world: World, *, may_be_gone: bool = False) -> Pod | None:
+    """Look at a new pod, and give it back at once when it costs more, or is less, than was asked for.
+
+    Args:
+        may_be_gone: then None says that it is, and the watch finds out what became of its job.
+    Raises:
+        StopJob: it is not what was asked for, or cannot be looked at.
+    """
     try:
-        pod = await world.cloud.get_pod(state.pod_id or "")
+        pod = await _inspect(state, world)
     except ProviderError as exc:
+        if may_be_gone and exc.kind == ProviderErrorKind.GONE:
+            return None
         raise stop_for_provider("the new pod cannot be looked at", exc) from exc
+    _check_bargain(state, pod)
+    return pod
+
+
+async def _inspect(state: JobState, world: World) -> Pod:
+    """The pod as its cloud describes it: the lab's own figures are informational only."""
+    pod = await world.cloud.get_pod(state.pod_id or "")
     if pod.cost_usd_h is not None:
         state.cost_usd_h = pod.cost_usd_h
     state.lab_job_id = state.lab_job_id or pod.lab_job_id
     return pod
 
 
-def check_bargain(state: JobState, pod: Pod) -> None:
-    """A pod that costs more, or is less, than was asked for is given back at once."""
+def _check_bargain(state: JobState, pod: Pod) -> None:
     limits, gpu = state.job.spec.limits, state.job.spec.gpu
     if pod.cost_usd_h is not None and pod.cost_usd_h > limits.price:
         raise StopJob(

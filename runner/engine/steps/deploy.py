@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from runner.engine.context import JobContext, StepResult
 from runner.engine.lease import Created
-from runner.engine.steps.bargain import check_bargain, check_purse, inspect
+from runner.engine.steps.bargain import check_pod, check_purse
 from runner.engine.steps.deploy_runpod import deploy_on_runpod
 from runner.engine.steps.ladder import Order, first_available
 from runner.engine.stop import stop_for_provider
@@ -27,9 +27,8 @@ async def deploy_template(context: JobContext) -> StepResult:
     await check_purse(state, world)
     lease = await deploy_on_runpod(context) if context.via == "runpod" else await _through_the_lab(context)
     context.watch.add(state)
-    pod = await inspect(state, world)
-    check_bargain(state, pod)
-    return StepResult(Outcome.PASSED, f"pod {state.pod_id} on {pod.gpu or lease.gpu}")
+    pod = await check_pod(state, world)
+    return StepResult(Outcome.PASSED, f"pod {state.pod_id} on {(pod and pod.gpu) or lease.gpu}")
 
 
 async def _through_the_lab(context: JobContext) -> Lease:
