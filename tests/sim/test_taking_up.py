@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -127,3 +128,26 @@ def test_what_a_pod_wrote_before_it_ended_while_the_runner_was_gone_is_unknown_a
         report = simulate(replace(quiet, kills=[point]))
         assert report.violations == []
         assert [job.outcome for job in report.finished] != [Outcome.FAILED], str(report)
+
+
+@pytest.mark.sweep
+def test_a_healthy_run_that_is_killed_up_to_three_times_comes_to_its_verdict():
+    for seed in range(300):
+        dice = Random(f"taking up {seed}")
+        schedule = Schedule(
+            seed=seed,
+            jobs=dice.randint(1, 3),
+            parallel=dice.randint(1, 3),
+            phase=dice.choice(["basic", "full"]),
+            via=dice.choice(["lab", "runpod"]),
+            kills=[dice.randint(1, 400) for _ in range(dice.randint(1, 3))],
+            resumes=True,
+            away_s=dice.choice([0, 5, 200, 1500]),
+            skew_s=dice.choice([0, -3600, 40]),
+        )
+        report = simulate(schedule)
+        assert report.violations == []
+        for job in report.finished:
+            # Nobody knows what a pod wrote last that was gone when somebody came back.
+            is_unseen = job.outcome is Outcome.UNKNOWN and "the log was not read to its end" in job.reason
+            assert job.outcome is Outcome.PASSED or is_unseen, str(report)
