@@ -96,7 +96,15 @@ class Attempts:
         """Whether the attempt can go on, or lacks no more than its verdict: neither is a reason for a second pod."""
         if past.is_ending:
             return past.has_come_to_its_end(self.job.phase.steps)
-        return past.has_pod and (await self._is_alive(past) or await self._has_failed(past))
+        if not past.has_pod:
+            return False
+        match await self._status_of(past):
+            case "failed":
+                return True  # that is its verdict, and another attempt would hide it
+            case "cancelled":
+                return False  # by the life before, which could not write it down any more
+            case _:
+                return await self._is_alive(past)
 
     async def _is_alive(self, past: JobPast) -> bool:
         """Whether the pod is still there. Not knowing counts as yes: the watch finds out, and nothing is created."""
@@ -107,15 +115,14 @@ class Attempts:
             return True
         return any(pod.is_alive and lease is not None and pod.id == lease.pod_id for pod in pods)
 
-    async def _has_failed(self, past: JobPast) -> bool:
-        """Whether the training failed while nobody watched: that is its verdict, and another attempt would hide it."""
+    async def _status_of(self, past: JobPast) -> str:
+        """What the lab says became of the training meanwhile; empty when it does not say."""
         if past.lease is None or past.lease.lab_job_id is None:
-            return False
+            return ""
         try:
-            snapshot = await self.world.lab.job_status(past.lease.lab_job_id)
+            return (await self.world.lab.job_status(past.lease.lab_job_id)).status
         except ProviderError:
-            return False
-        return snapshot.status == "failed"
+            return ""
 
     async def _bigger_gpus(self, finished: JobFinished, state: JobState) -> tuple[str, ...]:
         """Where to go after an out-of-memory; empty when it was something else, is not allowed, or not to be had."""

@@ -17,7 +17,7 @@ from runner.engine.steps.collect import collect_evidence
 from runner.engine.steps.dataset import validate_dataset
 from runner.engine.steps.deploy import deploy_template
 from runner.engine.steps.model import ask_model, download_model
-from runner.engine.steps.wait import awaited, wait_for
+from runner.engine.steps.wait import awaited, reads_log, wait_for
 from runner.engine.stop import NO_VERDICT, StopJob, cut_off_by
 from runner.errors import ProviderError
 from runner.events import JobFinished, JobJudged, JobStarted, StepFinished, StepStarted
@@ -262,7 +262,9 @@ class JobRun:
         """Why nobody can say whether one of the things that a wait waited for came; empty when it is known."""
         findings = [evaluate(condition, self._state.evidence) for condition in stop.unmet]
         if any(finding.truth for finding in findings):
-            return ""  # it came, but too late
+            # It came too late, unless it stood in a log that could not be read at the time.
+            unread = self._state.evidence.missing.get("logs") if any(map(reads_log, stop.unmet)) else None
+            return f"it may have come before it was read: {unread.what}" if unread is not None else ""
         return next((finding.observed for finding in findings if finding.truth is None), "")
 
     def _saving(self) -> str:

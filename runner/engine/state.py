@@ -54,6 +54,8 @@ class JobState:
         """The GPUs to try instead of the spec's own; empty for those."""
         self.ticket: JobTicket | None = None
         """The lab's job of a pod that we created ourselves."""
+        self.log_trouble: str | None = None
+        """Why the pod's log cannot be read just now."""
         self.vigil: Vigil | None = None
         self.is_winding_down = False
         """We asked for the end ourselves: what pod and job say from here on is no evidence of their health."""

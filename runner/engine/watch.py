@@ -46,7 +46,6 @@ class _Watched:
     metrics_at_s: float = float("-inf")
     log_cursor: str = ""
     log_task: asyncio.Task[None] | None = None
-    log_trouble: str | None = None
 
 
 class Watch:
@@ -96,7 +95,7 @@ class Watch:
             watched.log_cursor = seen.log_cursor
             watched.points, watched.alerts = dict(seen.points), set(seen.alerts)
             if state.evidence.pod_missing_since is None and not state.is_winding_down:
-                watched.log_trouble = (
+                watched.state.log_trouble = (
                     "the log was not read to its end: the pod was gone when the run was taken up again"
                 )
         self._watched[state.key] = watched
@@ -114,8 +113,8 @@ class Watch:
         task, watched.log_task = watched.log_task, None
         task.cancel()
         await asyncio.wait([task])
-        if watched.log_trouble is not None:
-            missing = EvidenceMissing(at=state.now(), job=state.key, source="logs", reason=watched.log_trouble)
+        if watched.state.log_trouble is not None:
+            missing = EvidenceMissing(at=state.now(), job=state.key, source="logs", reason=watched.state.log_trouble)
             await state.record_if_possible(missing)
 
     def remove(self, state: JobState) -> None:
@@ -301,7 +300,7 @@ class Watch:
             has_lines = False
             try:
                 async for lines in self._world.cloud.stream_logs(state.pod_id or "", after=watched.log_cursor):
-                    watched.log_trouble = None
+                    watched.state.log_trouble = None
                     if not lines:
                         continue
                     watched.log_cursor = lines[-1].cursor or watched.log_cursor
@@ -312,10 +311,10 @@ class Watch:
                     continue
             except ProviderError as exc:
                 if exc.kind != ProviderErrorKind.GONE:
-                    watched.log_trouble = f"the log stream broke: {exc}"
-                elif watched.pod is not None and not state.evidence.log.lines:
-                    # Before that it is asked for while the cloud may not know of the pod yet.
-                    watched.log_trouble = watched.log_trouble or f"not a line was had of the log: {exc}"
+                    watched.state.log_trouble = f"the log stream broke: {exc}"
+                elif not state.evidence.log.lines:
+                    # It may be asked for before the cloud knows of the pod: then it is had later, and this forgotten.
+                    watched.state.log_trouble = watched.state.log_trouble or f"not a line was had of the log: {exc}"
             await clock.sleep(pause_s)
             pause_s = min(pause_s * 2, pace.retry_max_s)
 

@@ -397,8 +397,8 @@ class Simulation:
                 continue
             lived_s = pod.gone_s - pod.created_s
             to_end_s = 60 + outage_s + (job.spec.limits.teardown.total_seconds() if self.schedule.rates else 0)
-            if pod.created_s < self._woke_s < pod.gone_s < self._woke_s + to_end_s:
-                continue  # nobody was awake to end it; it was ended as soon as somebody was
+            if pod.created_s < self._woke_s and self._woke_s - SUSPENDED_S < pod.gone_s < self._woke_s + to_end_s:
+                continue  # nobody was awake to end it; it was ended as soon as somebody was, or ended by itself
             if lived_s > job.worst_case_s + outage_s + 120:
                 self.report.violations.append(f"I4: {pod.id} lived {lived_s:.0f} s, longer than all its limits")
             if pod.price > job.spec.limits.price and lived_s > 300 + outage_s:
@@ -426,7 +426,8 @@ class Simulation:
         spent_usd = 0.0
         for number, event in enumerate(events):
             if isinstance(event, RunStarted):
-                running = {lease.job for lease in open_leases("sim", events[:number])}
+                ended = {event.job for event in events[:number] if isinstance(event, JobFinished)}
+                running = {lease.job for lease in open_leases("sim", events[:number])} - ended
             elif isinstance(event, JobStarted):
                 running.add(event.job)
             elif isinstance(event, PodGone):

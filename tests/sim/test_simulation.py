@@ -168,6 +168,16 @@ def test_a_pod_that_the_cloud_calls_failed_says_nothing_of_the_template():
     assert (job.outcome, job.failure_class) == (Outcome.ERRORED, FailureClass.INFRASTRUCTURE)
 
 
+def test_a_log_that_is_read_again_after_a_wait_gave_up_does_not_show_that_something_came_too_late():
+    rates = {
+        "zero gpus": 0.3, "config refused": 0.1, "no download route": 0.1, "log broken": 0.3, "out of memory": 0.3,
+        "delete error": 0.02, "list error": 0.3, "outage": 0.1,
+    }  # fmt: skip
+    report = simulate(Schedule(seed=118636049, jobs=2, parallel=2, rates=rates, phase="full", escalates=True))
+    assert report.violations == []
+    assert {job.reason for job in report.finished if "may have come before it was read" in job.reason}
+
+
 def test_an_outage_of_the_whole_cloud_is_waited_out_and_the_pod_ended():
     report = simulate(Schedule(seed=3, rates={"outage": 1.0, "create lost after": 1.0}))
     assert report.violations == []

@@ -61,6 +61,17 @@ def test_a_training_that_failed_while_nobody_watched_is_not_tried_again():
     assert [job.outcome for job in report.finished] == [Outcome.FAILED]
 
 
+def test_a_job_that_a_life_cancelled_without_being_able_to_say_so_begins_again():
+    rates = {"create lost before": 0.3, "delete error": 0.02, "list error": 0.9}
+    full_disk = Schedule(
+        seed=118629246, jobs=3, parallel=2, rates=rates, full_disk_after=31, phase="full", resumes=True, skew_s=-3600,
+        away_s=1500,
+    )  # fmt: skip
+    report = simulate(full_disk)
+    assert report.violations == []
+    assert Outcome.FAILED not in {job.outcome for job in report.finished}
+
+
 def test_a_job_that_is_not_taken_up_for_want_of_money_keeps_what_its_pod_has_cost():
     quiet = Schedule(seed=6, resumes=True, away_s=1500, cap_usd=0.8)
     trace = simulate(quiet).trace

@@ -6,6 +6,7 @@ from runner.conditions.evaluate import evaluate
 from runner.conditions.judge import all_decided
 from runner.engine.context import JobContext, StepResult
 from runner.engine.stop import StopJob
+from runner.events import EvidenceMissing
 from runner.results import FailureClass, Finding, Outcome
 from runner.spec.conditions import AllOf, AnyOf, Condition, IssueSeen, LogMatches, PodIs
 from runner.spec.scalars import format_duration
@@ -30,11 +31,20 @@ async def wait_for(context: JobContext, step: WaitStep) -> StepResult:
         left_s = deadline + state.blinded_s - clock.monotonic()
         if _is_all_over(context) and all(map(_is_out_of_reach, awaited(step), findings)):
             detail = f"can no longer come: the pod is gone and its job is over; {findings[0].observed}"
-            return StepResult(Outcome.FAILED, detail)
+            return await _in_vain(context, step, detail)
         if left_s <= 0:
             detail = f"expected {findings[0].expected} within {format_duration(limit)}; {findings[0].observed}"
-            return StepResult(Outcome.FAILED, detail)
+            return await _in_vain(context, step, detail)
         await _next_look(context, within_s=min(left_s, context.world.pace.tick_s))
+
+
+async def _in_vain(context: JobContext, step: WaitStep, detail: str) -> StepResult:
+    """The wait is over; if what it waited for may be in a log that cannot be read just now, that is put on record."""
+    state = context.state
+    if state.log_trouble is not None and any(map(reads_log, awaited(step))):
+        missing = EvidenceMissing(at=state.now(), job=state.key, source="logs", reason=state.log_trouble)
+        await state.record(missing)
+    return StepResult(Outcome.FAILED, detail)
 
 
 def awaited(step: WaitStep) -> tuple[Condition, ...]:
@@ -74,6 +84,19 @@ def _is_all_over(context: JobContext) -> bool:
         return False
     over_at = max(pod.states[-1].arrival.seen_at, *(end.arrival.seen_at for end in state.evidence.ends.values()))
     return (state.now() - over_at).total_seconds() > pace.grace_s + pace.retry_max_s
+
+
+def reads_log(condition: Condition) -> bool:
+    """Whether something of it stands in the log of a pod."""
+    match condition:
+        case LogMatches() | IssueSeen():
+            return True
+        case AllOf():
+            return any(map(reads_log, condition.all))
+        case AnyOf():
+            return any(map(reads_log, condition.any))
+        case _:
+            return False
 
 
 def _is_out_of_reach(condition: Condition, finding: Finding) -> bool:
