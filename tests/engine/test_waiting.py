@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from runner.events import JobJudged
-from runner.results import FailureClass, Outcome
+from runner.results import FailureClass, JobSnapshot, Outcome
 from runner.spec.models import Phase
 from tests.engine.test_giving_back import Lived, live
+from tests.sim import cloud as sim
 from tests.sim.schedule import planned_jobs
 
 NEVER_IN_THE_LOG = {"log": "no line has these words"}
@@ -47,6 +49,21 @@ def test_a_wait_for_either_of_two_things_is_unknown_when_one_of_them_could_not_b
 def test_a_wait_for_two_things_that_certainly_did_not_come_fails():
     (job,) = waited({}, NEVER_IN_THE_LOG, NEVER_IN_THE_METRICS).finished()
     assert (job.outcome, job.failure_class) == (Outcome.FAILED, FailureClass.CRITERION)
+
+
+class CancellingLab(sim.SimLab):
+    """Somebody else cancels every job as soon as it trains."""
+
+    async def list_jobs(self) -> Sequence[JobSnapshot]:
+        for job in self._world.jobs.values():
+            job.status = "cancelled" if job.status == "running" else job.status
+        return await super().list_jobs()
+
+
+def test_a_job_that_somebody_else_cancelled_has_no_verdict():
+    (job,) = live({}, make_lab=CancellingLab).finished()
+    assert (job.outcome, job.failure_class) == (Outcome.CANCELLED, FailureClass.INTERRUPTED)
+    assert job.reason == "the job was cancelled at the lab, and not by this run"
 
 
 def test_what_an_unseen_wait_kept_from_being_done_is_errored_and_not_failed():

@@ -125,6 +125,8 @@ def stop_if_needed(context: JobContext) -> None:
         if finding.truth:
             blamed = FailureClass.INFRASTRUCTURE if isinstance(condition, PodIs) else FailureClass.CRITERION
             raise StopJob(f"{finding.expected}: {finding.observed}", state.root_cause or blamed)
+    if set(evidence.ends) == {"cancelled"} and not state.is_winding_down:
+        raise StopJob("the job was cancelled at the lab, and not by this run", FailureClass.INTERRUPTED)
     _check_pod(context)
     _check_limits(context)
 
