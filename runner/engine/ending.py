@@ -48,13 +48,20 @@ async def look_for(world: World, *, name: str) -> list[Pod]:
 
 
 async def end_pod(world: World, *, name: str, pod_id: str | None, within_s: float) -> Ending:
-    """Terminate every live pod of a lease and prove them gone; insists with growing pauses for `within_s`."""
+    """Terminate every live pod of a lease and prove them gone; insists with growing pauses for `within_s`.
+
+    A machine that slept meanwhile has not insisted: the time of a sleep longer than `within_s` does not count.
+    """
     clock, pace = world.clock, world.pace
-    deadline = clock.monotonic() + within_s
+    tried_s = clock.monotonic()
+    deadline = tried_s + within_s
     pause_s = pace.retry_s
     while True:
         ending = await _try_to_end(world, name=name, pod_id=pod_id)
-        if ending.is_proven or clock.monotonic() >= deadline:
+        passed_s, tried_s = clock.monotonic() - tried_s, clock.monotonic()
+        if passed_s > within_s:
+            deadline += passed_s
+        if ending.is_proven or tried_s >= deadline:
             return ending
         pod_id = ending.pod_id
         await clock.sleep(pause_s)

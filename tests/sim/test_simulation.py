@@ -135,6 +135,18 @@ def test_a_training_that_went_on_while_the_machine_slept_is_not_called_stalled(s
     assert [job.outcome for job in report.finished] == [Outcome.PASSED]
 
 
+def test_a_machine_that_slept_while_it_gave_a_pod_back_goes_on_insisting_when_it_wakes():
+    rates = {"hostile archive": 0.02, "log broken": 0.1, "delete error": 0.9}
+    report = simulate(
+        Schedule(
+            seed=540092238, jobs=3, rates=rates, phase="full", via="runpod", escalates=True,
+            suspend_s=157.07563638703215, skew_s=-3600,
+        )
+    )  # fmt: skip
+    assert report.violations == []
+    assert report.exit_code != 6
+
+
 def test_an_interrupt_right_after_the_machine_woke_ends_the_pod_at_once():
     report = simulate(Schedule(seed=1, suspend_s=60, interrupt_s=[61]))
     assert report.violations == []
